@@ -1,0 +1,235 @@
+"""The site as the inventory declares it: zones, devices, interfaces, links, exits.
+
+Pure data. The YAML adapter builds a `Site`; the planner, the cut proof, the simulation and the rehearsal
+hospital all read this one model, so that none of them can disagree about what is plugged where.
+
+Addresses are `ipaddress` objects; an interface keeps its prefix length (`IPv4Interface`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+InterfaceAddress = IPv4Interface | IPv6Interface
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+PortName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")]  # IFNAMSIZ: 15 characters on Linux
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Model(BaseModel):
+    """Strict and frozen: an unknown key is an error, and nothing changes after loading (use tuples, not lists)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
+
+
+class ZoneKind(StrEnum):
+    INTERNAL = "internal"
+    DMZ = "dmz"
+    EXTERNAL = "external"
+    MANAGEMENT = "management"
+
+
+class Platform(StrEnum):
+    """What drives the device: one dialect each."""
+
+    NFTABLES = "nftables"
+    OPENVSWITCH = "openvswitch"
+    FRR = "frr"
+
+
+class Grain(StrEnum):
+    """How finely a device enforces (design, section 3)."""
+
+    FLOW = "flow"
+    PORT = "port"
+    ROUTE = "route"
+    MANUAL = "manual"
+
+
+class Zone(Model):
+    name: Name
+    kind: ZoneKind
+    prefixes: tuple[Prefix, ...]
+    vlan: Annotated[int, Field(ge=1, le=4093)] | None = None
+    transit: bool = False  # an external zone that has an internet exit of its own
+
+    @property
+    def is_external(self) -> bool:
+        return self.kind is ZoneKind.EXTERNAL
+
+
+class Segment(Model):
+    """An unmanaged layer-2 segment."""
+
+    name: Name
+    zone: Name
+    description: str = ""
+
+
+class Interface(Model):
+    name: PortName
+    zone: Name
+    link: str  # "segment" or "switch/port"
+    addresses: tuple[InterfaceAddress, ...] = ()
+
+
+class SwitchPort(Model):
+    name: PortName
+    zone: Name
+    link: str | None = None  # a segment, when no host or device of the inventory plugs itself in
+
+
+class Route(Model):
+    to: Prefix
+    via: Address
+
+
+class Published(Model):
+    """One destination translation: `public`:`port` is delivered to `to`:`to_port`."""
+
+    public: Address
+    protocol: Literal["tcp", "udp"]
+    port: PortNumber
+    to: Address
+    to_port: PortNumber
+
+
+class Nat(Model):
+    masquerade: tuple[PortName, ...] = ()  # source translation of IPv4 leaving by these interfaces
+    masquerade_ipv6: bool = False
+    published: tuple[Published, ...] = ()
+
+
+class BgpNeighbor(Model):
+    address: Address
+    asn: int
+
+
+class Bgp(Model):
+    asn: int
+    neighbors: tuple[BgpNeighbor, ...]
+    announces: tuple[Prefix, ...] = ()
+
+
+class Service(Model):
+    """What a host declares that it answers; `http` is TCP with a page behind it."""
+
+    kind: Literal["tcp", "udp", "http"]
+    port: PortNumber
+
+    @property
+    def transport(self) -> Literal["tcp", "udp"]:
+        return "udp" if self.kind == "udp" else "tcp"
+
+
+class Node(Model):
+    """What devices and hosts have in common."""
+
+    name: Name
+    interfaces: tuple[Interface, ...] = ()
+    management: Address | None = None
+    user: str = "containment"
+    routes: tuple[Route, ...] = ()
+    nat: Nat = Nat()
+    bgp: Bgp | None = None
+    services: tuple[Service, ...] = ()
+
+    def interface(self, name: str) -> Interface:
+        """The interface of that name; raises KeyError."""
+        for candidate in self.interfaces:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+
+class Device(Node):
+    """A firewall, router, switch or gateway that the orchestrator may drive."""
+
+    platform: Platform
+    grain: tuple[Grain, ...]
+    ports: tuple[SwitchPort, ...] = ()
+    management_via: Name | None = None  # the device that its management path crosses, if not out of band
+
+    def port(self, name: str) -> SwitchPort:
+        """The switch port of that name; raises KeyError."""
+        for candidate in self.ports:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+
+class Host(Node):
+    """A vantage point (it has a management address: it probes for us) or a declared responder."""
+
+    gateway: tuple[Address, ...] = ()
+    inside_gateway: tuple[Address, ...] = ()
+
+    @property
+    def is_vantage_point(self) -> bool:
+        return self.management is not None
+
+
+class Outside(Node):
+    """A router that belongs to others. Only the rehearsal hospital builds it; nothing ever drives it."""
+
+
+class Exit(Model):
+    """Where the site meets an external zone."""
+
+    name: Name
+    device: Name
+    interface: PortName  # an interface of the device, or a port of a switch
+    zone: Name
+    primary_for: tuple[Name, ...] = ()
+    failover_s: Annotated[float, Field(ge=0, le=3600)] = 0.0  # longest declared failover time, seconds
+
+
+class Site(Model):
+    name: Name
+    zones: tuple[Zone, ...]
+    segments: tuple[Segment, ...]
+    devices: tuple[Device, ...]
+    hosts: tuple[Host, ...]
+    outside: tuple[Outside, ...]
+    exits: tuple[Exit, ...]
+    orchestrator: Interface
+
+    def zone(self, name: str) -> Zone:
+        return _by_name(self.zones, name)
+
+    def device(self, name: str) -> Device:
+        return _by_name(self.devices, name)
+
+    def host(self, name: str) -> Host:
+        return _by_name(self.hosts, name)
+
+    def exit(self, name: str) -> Exit:
+        return _by_name(self.exits, name)
+
+    def zone_of(self, address: Address) -> Zone:
+        """The zone whose longest prefix holds the address; raises KeyError when no zone does."""
+        best: tuple[int, Zone] | None = None
+        for zone in self.zones:
+            for prefix in zone.prefixes:
+                if address.version == prefix.version and address in prefix and (best is None or prefix.prefixlen > best[0]):
+                    best = (prefix.prefixlen, zone)
+        if best is None:
+            raise KeyError(str(address))
+        return best[1]
+
+
+_N = TypeVar("_N", Zone, Device, Host, Exit)
+
+
+def _by_name(items: tuple[_N, ...], name: str) -> _N:
+    for item in items:
+        if item.name == name:
+            return item
+    raise KeyError(name)
