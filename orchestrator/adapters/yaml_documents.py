@@ -57,7 +57,9 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError((Finding(str(path), 1, f"cannot be read: {error}", "check the path, its rights and that it is UTF-8"),)) from error
+        raise PolicyError(
+            (Finding(str(path), 1, f"cannot be read: {error}", "check the path, its rights and that it is UTF-8"),)
+        ) from error
     try:
         root = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:

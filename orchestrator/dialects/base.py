@@ -1,0 +1,129 @@
+"""What every dialect says: the words of one platform, never a connection.
+
+A dialect renders scripts and parses what comes back. It opens no session, knows no policy and keeps no state.
+
+Placeholders in a rendered script, filled in at the last moment and therefore outside the plan's digest:
+`{epoch}` the generation in force, `{confirm}` the confirm window in whole seconds, `{until}` seconds to the
+approved end (only in scripts of flows that close by themselves).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+
+
+class Composition(StrEnum):
+    """How the layer composes with the site's own rules (design, section 3)."""
+
+    AND = "and"
+    RESUBMIT = "resubmit"
+    COMPLEMENT = "complement"
+    INTERSECTION = "intersection"
+    CLOSE_ONLY = "close-only"
+
+
+class Fence(StrEnum):
+    """What makes a late command harmless on the device (invariant 9)."""
+
+    GENERATION_OBJECT = "generation-object"  # swapped in the same transaction (nftables)
+    TABLE_PER_EPOCH = "table-per-epoch"  # OpenFlow
+    WRAPPER = "wrapper"  # a script of ours on the device compares the epoch
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Script:
+    """Text for one device.
+
+    `shell`: `command` is executed and `text` is its standard input. `cli`: `text` is configuration lines for the
+    platform's own command line (one per line), `command` is empty.
+    A shell script answers with exit status 0 when it did all of it; anything else is `refused`.
+    """
+
+    command: str
+    text: str = ""
+    kind: Literal["shell", "cli"] = "shell"
+
+    def filled(self, **values: int) -> Script:
+        """With the placeholders `{name}` replaced; raises KeyError-free: unknown placeholders stay."""
+        text, command = self.text, self.command
+        for name, value in values.items():
+            text = text.replace("{" + name + "}", str(value))
+            command = command.replace("{" + name + "}", str(value))
+        return Script(command, text, self.kind)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a dialect declares about its platform; documentation and proofs read it."""
+
+    platform: str
+    composition: Composition
+    fence: Fence
+    longest_deadline_s: int
+    boot: str  # how the layer survives a reboot
+    uncovered: str  # what no mechanism covers
+    notes: tuple[str, ...] = field(default=())
+
+
+class Dialect(Protocol):
+    """The words of one platform."""
+
+    traits: Traits
+
+    def lay(self, layer: Layer) -> Script:
+        """Lays the layer in one transaction: drops first, every opening gone, the epoch raised to `{epoch}`.
+
+        Idempotent. Never removes or loosens another slot. Needs nothing read before.
+        """
+        ...
+
+    def persist(self, layer: Layer) -> Script:
+        """Makes the layer what the device boots with, without pinholes. Idempotent; adds, never removes another slot."""
+        ...
+
+    def read_back(self) -> Script:
+        """Reads everything of ours, running and start-up."""
+        ...
+
+    def parse(self, output: str) -> Observed:
+        """What `read_back` printed, in normal form. Raises DeviceUnknown on output that cannot be read."""
+        ...
+
+    def expected(self, layers: tuple[Layer, ...]) -> Observed:
+        """What a device holding exactly these layers, and no opening, reads back as (slots, closed)."""
+        ...
+
+    def sessions(self) -> Script:
+        """Lists tracked connections (bounded by the device), or nothing where the platform tracks none."""
+        ...
+
+    def parse_sessions(self, output: str) -> tuple[TrackedConnection, ...]: ...
+
+    def kill(self, connections: tuple[TrackedConnection, ...]) -> Script:
+        """Deletes exactly these tracked connections; those already gone are no error."""
+        ...
+
+    def open(self, change: DeviceChange) -> Script:
+        """Lays openings that close by themselves after `{confirm}` seconds; fails whole unless the epoch is `{epoch}`."""
+        ...
+
+    def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
+        """Makes them lasting (or ending after `{until}` seconds) in one transaction; fails whole unless the epoch is `{epoch}`."""
+        ...
+
+    def close(self, change: DeviceChange) -> Script:
+        """Takes these openings away. Only subtracts: needs no epoch; what is already gone is no error."""
+        ...
+
+    def lift(self) -> Script:
+        """Removes everything of ours, running and start-up, leaving all else as it was; fails unless the epoch is `{epoch}`."""
+        ...
+
+    def snapshot(self) -> Script:
+        """Prints the site's own configuration without ours, in a stable form (round-trip law, evidence)."""
+        ...
