@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from orchestrator.dialects.base import Script
-from orchestrator.domain.events import Event, Head, NewEvent
-from orchestrator.domain.probes import Probe, ProbeResult
+if TYPE_CHECKING:  # the emergency command imports this module: nothing of pydantic (0.15 s) before the layer lies
+    from orchestrator.dialects.base import Script
+    from orchestrator.domain.events import Event, Head, NewEvent
+    from orchestrator.domain.probes import Probe, ProbeResult
 
 
 class Clock(Protocol):

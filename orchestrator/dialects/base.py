@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+if TYPE_CHECKING:  # the emergency command imports this module: nothing of pydantic (0.15 s) before the layer lies
+    from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
 
 
 class Composition(StrEnum):
