@@ -11,6 +11,7 @@ from orchestrator.domain.probes import Check, Probe, Purpose
 from orchestrator.ports import Credential, DeviceStep, Target
 from orchestrator.simulation.device import Fault
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
+from orchestrator.simulation.store import StoredHospital
 
 INVENTORY = Path(__file__).parents[2] / "inventory" / "valmont.yml"
 PORTAL = Element(source=ip_network("198.51.100.14/32"), destination=ip_network("10.20.11.10/32"), protocol=TCP, ports=(443, 443))
@@ -137,3 +138,17 @@ def test_established_conversations_are_tracked(world: World) -> None:
     assert not world.hospital.establish("internet-host", ip_address("10.20.21.10"), UDP, 9)
     (entry,) = world.hospital.machines["fw-ext"].tracked
     assert (str(entry.source), str(entry.destination), entry.port) == ("10.20.21.10", "198.51.100.36", 443)
+
+
+def test_a_stored_hospital_is_met_by_the_next_process(tmp_path: Path) -> None:
+    site = read_inventory(INVENTORY).site
+    file = tmp_path / "hospital.json"
+    dialect = SimulatedHospital.dialect_for("nftables")
+    target = Target("fw-ext", "nftables", "", "")
+    orders = {target: [dialect.lay(EXTERNAL).filled(epoch=7), dialect.open(OPENING).filled(epoch=7, confirm=60)]}
+    (outcomes,) = StoredHospital(site, file).run(orders, credential=Credential.OPEN, deadline_s=1, verb="test")
+    assert [outcome.step for outcome in outcomes] == ["applied", "applied"]
+    with StoredHospital(site, file).opened() as hospital:
+        assert hospital.machines["fw-ext"].observed().opened == (PORTAL,)
+        assert not hospital.reaches("internet-host", ip_address("203.0.113.20"), TCP, 443)[0]
+        assert hospital.reaches("sister", ip_address("203.0.113.20"), TCP, 443)[0]
