@@ -121,6 +121,10 @@ class LogUnavailable(LogError):
 class LogBroken(LogError):
     """The log does not verify."""
 
+    def __init__(self, message: str = "", *, seq: int | None = None, advice: str = "") -> None:
+        self.seq = seq  # the first event that is changed or missing, where one can be named
+        super().__init__(message, advice=advice)
+
 
 class EnvironmentMissing(OrchestratorError):
     """This machine lacks something that is needed."""

@@ -1,0 +1,327 @@
+"""The log in one SQLite file: WAL, `synchronous=FULL`, one table of events that triggers keep append-only.
+
+An append, step by step (the numbers are those in the code):
+
+1. take the file lock next to the database, so that head files are written in the order of the commits;
+2. begin the transaction and follow what other processes have appended meanwhile;
+3. check the size that the caller has seen;
+4. insert the events;
+5. write and fsync the new head to a temporary file: a full disk is found out before anything is committed;
+6. commit, which is durable on return;
+7. rename the head into place and fsync the directory.
+
+A crash between 6 and 7 leaves a head file that is older than the log: it is still a prefix of it, and the next append
+brings it up to date. A head file that is *newer* than the log means that events were cut off: the log is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.canonical import canonical
+from orchestrator.domain.chain import Chain, check_next
+from orchestrator.domain.events import EMPTY_HEAD, Event, EventType, Head, NewEvent, event_bytes_of
+from orchestrator.domain.merkle import leaf_hash
+from orchestrator.errors import LogBroken, LogUnavailable, Stale
+
+COLUMNS = "seq, hash, previous, at, type, actor, stage, device, body"
+
+# `events` is evidence; `volatile` (tokens, leases, queues) may be lost. The triggers are a defence against mistakes, not
+# against someone who owns the file: that is what the chain is for. The insert trigger also stops INSERT OR REPLACE,
+# which deletes a row without firing the delete trigger.
+SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    at TEXT NOT NULL,
+    type TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    stage TEXT,
+    device TEXT,
+    body TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER events_in_order BEFORE INSERT ON events
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)
+BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TABLE volatile (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    expires TEXT,
+    PRIMARY KEY (kind, key)
+) STRICT;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+_PAGE = 500  # events fetched at a time: a reader never holds a transaction open while its caller works
+Row = tuple[Any, ...]
+
+
+class SqliteLog:
+    """Implements `ports.Log`, durably. Safe for several threads and several processes; open it after a fork, not before.
+
+    On opening, the whole chain is verified (about 1 s for 100,000 events). `read_only` opens it without writing
+    anything and does not refuse a broken one: `broken` then says what is wrong.
+    Raises LogUnavailable when it cannot be opened, LogBroken (with `seq`) when it does not verify.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, busy_timeout_s: float = 5.0, head_file: Path | None = None) -> None:
+        self._path = path
+        self._head_file = head_file or path.with_suffix(".head")
+        self._read_only = read_only
+        self._busy_timeout_s = busy_timeout_s
+        self._chain = Chain()
+        self._guard = threading.RLock()
+        self.broken: LogBroken | None = None
+        with _as_log_errors(f"the log {path} cannot be opened"):
+            self._database = self._open_read_only() if read_only else self._open()
+        try:
+            self._verify()
+        except LogBroken as error:
+            if not read_only:
+                self._database.close()
+                raise
+            self.broken = error
+        except LogUnavailable:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> SqliteLog:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def append(self, events: Sequence[NewEvent], *, expected: int | None = None) -> Head:
+        if self._read_only:
+            raise LogUnavailable(f"the log {self._path} was opened for reading only")
+        with self._guard, _as_log_errors(f"the log {self._path} cannot be written"), self._write_lock():  # 1
+            self._database.execute("BEGIN IMMEDIATE")  # 2
+            try:
+                before = self._follow(self._chain)
+                if expected is not None and expected != before.size:  # 3
+                    raise Stale(f"the log has {before.size} events, not {expected}", rule="log-size")
+                after, sealed = before.seal(events)
+                self._database.executemany(  # 4
+                    f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_row(event) for event in sealed]
+                )
+                prepared = self._prepare_head(after.head())  # 5
+                self._database.execute("COMMIT")  # 6
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            self._chain = after
+            with contextlib.suppress(OSError):  # the events are durable; an older head file is still true (see above)
+                prepared.replace(self._head_file)  # 7
+                _fsync_directory(self._head_file.parent)
+            return after.head()
+
+    def read(self, start: int = 0) -> Iterator[Event]:
+        position = max(start, 0)
+        while True:
+            with self._guard, _as_log_errors(f"the log {self._path} cannot be read"):
+                rows = self._page(position)
+            if not rows:
+                return
+            for row in rows:
+                yield _event(row)
+            position = int(rows[-1][0]) + 1
+
+    def head(self) -> Head:
+        with self._guard, _as_log_errors(f"the log {self._path} cannot be read"):
+            if self.broken is None:
+                self._chain = self._follow(self._chain)
+            return self._chain.head()
+
+    # Opening and verifying
+
+    def _connect(self, address: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            address, uri=True, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=16
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = not self._path.exists()
+        if new:  # nobody but the owner reads the log; SQLite gives the same mode to the -wal and -shm files
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        database = self._connect(f"{self._path.absolute().as_uri()}?mode=rw")
+        try:
+            with self._write_lock():  # two processes that start at once must not both create the tables
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("PRAGMA synchronous=FULL")
+                if database.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    database.executescript(SCHEMA)
+                    if not self._head_file.exists():
+                        self._prepare_head(EMPTY_HEAD).replace(self._head_file)
+                    _fsync_directory(self._path.parent)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        address = f"{self._path.absolute().as_uri()}?mode=ro"
+        database = self._connect(address)
+        try:
+            database.execute("SELECT count(*) FROM events").fetchone()
+        except sqlite3.OperationalError:
+            # On a read-only file system SQLite cannot make its -shm file. Without a WAL there is nothing that it would miss.
+            database.close()
+            wal = self._path.with_name(self._path.name + "-wal")
+            if not self._path.exists() or (wal.exists() and wal.stat().st_size):
+                raise
+            database = self._connect(f"{address}&immutable=1")
+        return database
+
+    def _verify(self) -> None:
+        """The whole chain, and that the head kept outside is a prefix of it. Raises LogBroken, LogUnavailable."""
+        with _as_log_errors(f"the log {self._path} cannot be read"):
+            outside = self._read_outside_head()  # before the database: the log can only have grown since
+            chain = Chain()
+            if outside is not None:
+                chain = self._follow(chain, stop=outside.size)
+                if chain.size < outside.size:
+                    self._chain = chain
+                    raise LogBroken(
+                        f"the log is truncated: it holds {chain.size} events, and {outside.size} were acknowledged",
+                        seq=chain.size,
+                        advice=_BROKEN_ADVICE,
+                    )
+                if chain.head() != outside:
+                    raise LogBroken(
+                        f"the first {outside.size} events are not those whose head was kept in {self._head_file.name}",
+                        seq=outside.size - 1,
+                        advice=_BROKEN_ADVICE,
+                    )
+            self._chain = self._follow(chain)
+            if outside is None and self._chain.size:
+                raise LogBroken(
+                    f"the head file {self._head_file} is missing: whether events were cut off cannot be known",
+                    advice="put it back, or write the head of the newest export or of the paper logbook into it (SIZE:ROOT)",
+                )
+
+    def _follow(self, chain: Chain, stop: int | None = None) -> Chain:
+        """The chain after every stored event beyond it (up to `stop`), each checked. Raises LogBroken."""
+        while stop is None or chain.size < stop:
+            rows = self._page(chain.size, stop)
+            if not rows:
+                return chain
+            tip, hashes = chain.tip, list[str]()
+            for seq, stored, previous, at, type_, actor, stage, device, body in rows:
+                size = chain.size + len(hashes)
+                try:
+                    recomputed = leaf_hash(event_bytes_of(seq, previous, type_, at, actor, stage, device, body)).hex()
+                    check_next(size, tip, seq, previous, stored, recomputed)
+                except (LogBroken, TypeError, ValueError) as error:  # the latter two: a column that no longer holds text
+                    self._chain = chain.link(hashes)
+                    raise LogBroken(f"the log is broken: {error}", seq=size, advice=_BROKEN_ADVICE) from error
+                tip = stored
+                hashes.append(stored)
+            chain = chain.link(hashes)
+        return chain
+
+    def _page(self, start: int, stop: int | None = None) -> list[Row]:
+        limit = _PAGE if stop is None else min(_PAGE, stop - start)
+        return self._database.execute(f"SELECT {COLUMNS} FROM events WHERE seq >= ? ORDER BY seq LIMIT ?", (start, limit)).fetchall()
+
+    # The head outside the database
+
+    def _read_outside_head(self) -> Head | None:
+        try:
+            text = self._head_file.read_text(encoding="ascii")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise LogBroken(f"{self._head_file} is not a head: {error}", advice=_BROKEN_ADVICE) from error
+        size, separator, root = text.strip().partition(":")
+        if not (separator and size.isdigit() and len(root) == 64):
+            raise LogBroken(f"{self._head_file} is not a head (SIZE:ROOT)", advice=_BROKEN_ADVICE)
+        return Head(int(size), root)
+
+    def _prepare_head(self, head: Head) -> Path:
+        prepared = self._head_file.with_name(self._head_file.name + ".new")
+        descriptor = os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, f"{head.size}:{head.root}\n".encode("ascii"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return prepared
+
+    @contextlib.contextmanager
+    def _write_lock(self) -> Iterator[None]:
+        """One writer at a time, over all processes; freed by the kernel when its holder dies. Raises BlockingIOError."""
+        descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            give_up = time.monotonic() + self._busy_timeout_s
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= give_up:
+                        raise
+                    time.sleep(0.002)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+_BROKEN_ADVICE = "nothing is written to a broken log; read it with `orchestrator audit log`, and compare it with an export"
+
+
+@contextlib.contextmanager
+def _as_log_errors(what: str) -> Iterator[None]:
+    """The one place where SQLite's and the system's errors become ours."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise LogUnavailable(f"{what}: another process is writing to it", advice="try again") from error
+    except sqlite3.DatabaseError as error:
+        if "malformed" in str(error) or "not a database" in str(error):
+            raise LogBroken(f"{what}: {error}", advice=_BROKEN_ADVICE) from error
+        raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
+    except OSError as error:
+        raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _row(event: Event) -> Row:
+    body = canonical(event.body).decode("utf-8")
+    return (event.seq, event.hash, event.previous, event.at, event.type.value, event.actor, event.stage, event.device, body)
+
+
+def _event(row: Row) -> Event:
+    seq, digest, previous, at, type_, actor, stage, device, body = row
+    try:
+        return Event(EventType(type_), at, actor, json.loads(body), stage, device, seq, previous, digest)
+    except ValueError as error:  # only in a log that was opened although it is broken
+        raise LogBroken(f"event {seq} cannot be read: {error}", seq=seq) from error
