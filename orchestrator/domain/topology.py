@@ -1,0 +1,250 @@
+"""Which devices a conversation crosses, in order, by the routes that the inventory declares.
+
+Traced from the application outwards (its gateway, then each device's longest match), then turned round: the answer
+reads from the partner to the application. The graph of the cables is in `orchestrator.domain.cabling`; its questions
+about separation are offered here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from orchestrator.domain.cabling import Point, layer2_path, management_path, paths, separated, told
+from orchestrator.domain.network import Address, Device, Exit, Host, Interface, Node, Prefix, Site, ZoneKind
+from orchestrator.domain.policy import Flow, Partner
+
+__all__ = [
+    "Hop", "Point", "crossing", "crossings", "devices_on_path", "exit_of", "host_path",
+    "layer2_path", "management_path", "owner_of", "paths", "route", "separated", "told",
+]  # fmt: skip
+
+MOST_HOPS = 16  # a routing loop in the inventory ends here
+
+
+class Hop(NamedTuple):
+    """One device on the way; for a switch the names are ports. None: the conversation begins or ends on it, or the
+    inventory does not know by which port it leaves."""
+
+    device: str
+    enters: str | None
+    leaves: str | None
+
+
+def exit_of(site: Site, flow: Flow, partner: Partner) -> Exit:
+    """The exit the flow uses: its own, else the primary one of the partner's zone. Raises KeyError."""
+    if flow.exit is not None:
+        return site.exit(flow.exit)
+    for candidate in site.exits:
+        if partner.zone in candidate.primary_for:
+            return candidate
+    raise KeyError(f"no exit is primary for the zone {partner.zone}")
+
+
+def crossing(site: Site, flow: Flow, partner: Partner) -> tuple[Hop, ...]:
+    """The devices between the partner and the application, from outside to inside, for the first pair of addresses
+    of one family (`crossings` gives all of them). Empty when the routes do not lead through the flow's exit."""
+    return next(iter(crossings(site, flow, partner).values()), ())
+
+
+def crossings(site: Site, flow: Flow, partner: Partner) -> dict[tuple[Address, Prefix], tuple[Hop, ...]]:
+    """Per address of the application and network of the partner, IPv4 first. Raises KeyError without an exit."""
+    exit_ = exit_of(site, flow, partner)
+    pairs = [(address, network) for address in flow.addresses for network in partner.networks if address.version == network.version]
+    return {pair: _through(site, exit_, flow, *pair) for pair in sorted(pairs, key=lambda pair: pair[0].version)}
+
+
+def devices_on_path(site: Site, from_zone: str, to_zone: str, exit_name: str) -> tuple[Hop, ...]:
+    """From an external zone through an exit to the first host of a zone whose routes lead there. Raises KeyError."""
+    exit_, network = site.exit(exit_name), site.zone(from_zone).prefixes[0]
+    for host in site.hosts:
+        for interface in host.interfaces:
+            for address in interface.addresses if interface.zone == to_zone else ():
+                if address.version == network.version and (hops := _from_host(site, exit_, host, interface, _any_of(network))):
+                    return hops
+    return ()
+
+
+def host_path(site: Site, start: Host, end: Host, *, version: int = 4) -> tuple[Hop, ...] | None:
+    """The devices between two hosts of the site, in order; None when the routes do not lead there."""
+    source, target = _first_address(site, start, version), _first_address(site, end, version)
+    if source is None or target is None:
+        return None
+    traced = _trace(site, start, source[0], target[1])
+    if traced is None or traced.last != Point("interface", end.name, target[0].name):
+        return None
+    return traced.hops
+
+
+def route(site: Site, node: Node, destination: Address) -> tuple[Interface, Address | None] | None:
+    """The interface by which `node` sends to `destination`, and the next hop (None: it is on the link).
+
+    Connected networks, static routes and what BGP neighbours announce; the longest match wins.
+    """
+    best: tuple[int, Interface, Address | None] | None = None
+    usable = [interface for interface in node.interfaces if not _is_management(site, interface)]
+    for interface in usable:
+        for address in interface.addresses:
+            if address.version == destination.version and destination in address.network:
+                best = _longer(best, address.network.prefixlen, interface, None)
+    for prefix, via in _learned(site, node, destination.version):
+        if destination in prefix:
+            for interface in usable:
+                if any(address.version == via.version and via in address.network for address in interface.addresses):
+                    best = _longer(best, prefix.prefixlen, interface, via)
+    return None if best is None else (best[1], best[2])
+
+
+def _longer(
+    best: tuple[int, Interface, Address | None] | None, length: int, interface: Interface, via: Address | None
+) -> tuple[int, Interface, Address | None]:
+    return best if best is not None and best[0] >= length else (length, interface, via)
+
+
+def _learned(site: Site, node: Node, version: int) -> list[tuple[Prefix, Address]]:
+    found = [(item.to, item.via) for item in node.routes if item.to.version == version and item.via.version == version]
+    for neighbor in node.bgp.neighbors if node.bgp is not None else ():
+        far = owner_of(site, neighbor.address)
+        announced = far[0].bgp.announces if far is not None and far[0].bgp is not None else ()
+        found += [(prefix, neighbor.address) for prefix in announced if prefix.version == version == neighbor.address.version]
+    return found
+
+
+def owner_of(site: Site, address: Address) -> tuple[Node, Interface] | None:
+    """The device, host or outside router that has this address, and the interface it is on."""
+    for node in (*site.devices, *site.outside, *site.hosts):
+        for interface in node.interfaces:
+            if any(own.ip == address for own in interface.addresses):
+                return node, interface
+    return None
+
+
+class _Traced(NamedTuple):
+    hops: tuple[Hop, ...]
+    last: Point  # where it arrived, or the interface by which it left our devices
+
+
+def _through(site: Site, exit_: Exit, flow: Flow, address: Address, network: Prefix) -> tuple[Hop, ...]:
+    target = _any_of(network)
+    if flow.terminates_on is not None:
+        device = site.device(flow.terminates_on)
+        out = route(site, device, target)
+        traced = None if out is None else _follow(site, device, None, target, [])
+        return _inward(site, exit_, traced)
+    owner = owner_of(site, address)
+    if owner is not None and isinstance(owner[0], Host):
+        return _from_host(site, exit_, owner[0], owner[1], target)
+    zone = site.zone_of(address).name
+    for device in site.devices:  # no host of the inventory has the address: by any router of its zone that leads to the exit
+        for interface in device.interfaces:
+            if interface.zone == zone and (hops := _inward(site, exit_, _follow(site, device, interface.name, target, []))):
+                return hops
+    return ()
+
+
+def _from_host(site: Site, exit_: Exit, host: Host, interface: Interface, target: Address) -> tuple[Hop, ...]:
+    return _inward(site, exit_, _trace(site, host, interface, target))
+
+
+def _inward(site: Site, exit_: Exit, traced: _Traced | None) -> tuple[Hop, ...]:
+    """Turned round; empty unless it goes through the exit."""
+    if traced is None:
+        return ()
+    hops = list(traced.hops)
+    if not any(hop.device == exit_.device for hop in hops) and _is_switch(site, exit_.device):
+        # the far end is no host of the inventory, so the layer 2 part to the exit's port is still missing
+        way = layer2_path(site, traced.last, Point("port", exit_.device, exit_.interface))
+        hops += _switched(way or ())
+    if not any(hop.device == exit_.device and hop.leaves == exit_.interface for hop in hops):
+        return ()
+    return tuple(Hop(hop.device, hop.leaves, hop.enters) for hop in reversed(hops))
+
+
+def _trace(site: Site, host: Host, interface: Interface, target: Address) -> _Traced | None:
+    start = Point("interface", host.name, interface.name)
+    if any(address.version == target.version and target in address.network for address in interface.addresses):
+        return _deliver(site, start, target, [])
+    via = _gateway(site, host, target)
+    far = owner_of(site, via) if via is not None else None
+    if far is None or not isinstance(far[0], Device):
+        return None
+    hops = list(_switched(layer2_path(site, start, Point("interface", far[0].name, far[1].name)) or ()))
+    return _follow(site, far[0], far[1].name, target, hops)
+
+
+def _gateway(site: Site, host: Host, target: Address) -> Address | None:
+    """The next hop of a host: its own routes, then the inside gateway for inside addresses, then the default."""
+    matching = [item for item in host.routes if item.to.version == target.version and target in item.to]
+    if matching:
+        return max(matching, key=lambda item: item.to.prefixlen).via
+    inside = _zone_kind(site, target) in (ZoneKind.INTERNAL, ZoneKind.DMZ)
+    choices: Sequence[Address] = (*(host.inside_gateway if inside else ()), *host.gateway)
+    return next((address for address in choices if address.version == target.version), None)
+
+
+def _follow(site: Site, device: Device, enters: str | None, target: Address, hops: list[Hop]) -> _Traced | None:
+    for _ in range(MOST_HOPS):
+        out = route(site, device, target)
+        if out is None:
+            return None
+        leaves, via = out
+        hops.append(Hop(device.name, enters, leaves.name))
+        here = Point("interface", device.name, leaves.name)
+        far = owner_of(site, via) if via is not None else None
+        if via is None or far is None or not isinstance(far[0], Device):
+            return _deliver(site, here, via or target, hops)
+        hops += _switched(layer2_path(site, here, Point("interface", far[0].name, far[1].name)) or ())
+        device, enters = far[0], far[1].name
+    return None
+
+
+def _deliver(site: Site, here: Point, target: Address, hops: list[Hop]) -> _Traced:
+    """The last link: to the host that has the address, if the inventory knows one on this link."""
+    owner = owner_of(site, target)
+    if owner is not None:
+        end = Point("interface", owner[0].name, owner[1].name)
+        way = layer2_path(site, here, end)
+        if way is not None:
+            return _Traced((*hops, *_switched(way)), end)
+    return _Traced(tuple(hops), here)
+
+
+def _switched(way: Sequence[Point]) -> list[Hop]:
+    """The switches along a layer 2 path, with the ports by which they are entered and left."""
+    hops: list[Hop] = []
+    for point in way:
+        if point.kind != "port":
+            continue
+        if hops and hops[-1].device == point.owner and hops[-1].leaves is None:
+            hops[-1] = Hop(point.owner, hops[-1].enters, point.name)
+        else:
+            hops.append(Hop(point.owner, point.name, None))
+    return hops
+
+
+def _is_switch(site: Site, name: str) -> bool:
+    return any(device.name == name and device.ports for device in site.devices)
+
+
+def _is_management(site: Site, interface: Interface) -> bool:
+    return any(zone.name == interface.zone and zone.kind is ZoneKind.MANAGEMENT for zone in site.zones)
+
+
+def _zone_kind(site: Site, address: Address) -> ZoneKind | None:
+    try:
+        return site.zone_of(address).kind
+    except KeyError:
+        return None
+
+
+def _first_address(site: Site, host: Host, version: int) -> tuple[Interface, Address] | None:
+    for interface in host.interfaces:
+        for address in () if _is_management(site, interface) else interface.addresses:
+            if address.version == version:
+                return interface, address.ip
+    return None
+
+
+def _any_of(network: Prefix) -> Address:
+    """One address of the network: the first usable one."""
+    return network.network_address if network.prefixlen >= network.max_prefixlen - 1 else network[1]
