@@ -10,6 +10,7 @@ Which way the routing tables send a flow is told by `orchestrator.domain.topolog
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
@@ -105,7 +106,7 @@ def zone_points(site: Site, zones: Collection[str]) -> tuple[Point, ...]:
     ours = {device.name for device in site.devices}
     external = {zone.name for zone in site.zones if zone.is_external}
     found = []
-    for point, zone in graph.nodes(data="zone"):
+    for point, zone in _zones_of(graph):
         if zone not in zones:
             continue
         if zone in external and point.kind in ("segment", "vlan"):
@@ -126,16 +127,37 @@ def separated(
     """
     graph = site_graph(site)
     guarded = {Point(kind, device, name) for device, names in cut.items() for name in names for kind in ("interface", "port")}
-    removed = guarded | {point for point, zone in graph.nodes(data="zone") if zone in spared and zone not in external}
+    removed = guarded | {point for point, zone in _zones_of(graph) if zone in spared and zone not in external}
     left: Graph = graph.copy()
     left.remove_nodes_from(removed)
     sources = [point for point in zone_points(site, external) if point in left]
-    targets = {point for point in zone_points(site, inside) if point in left}
-    if not sources or not targets:
-        return None
-    _, reached = nx.multi_source_dijkstra(left, set(sources), weight=lambda *_: 1)
-    remaining = [reached[target] for target in targets if target in reached]
-    return tuple(min(remaining, key=lambda path: (len(path), path))) if remaining else None
+    return _shortest(left, sources, set(zone_points(site, inside)))
+
+
+def _shortest(graph: Graph, sources: Iterable[Point], targets: Collection[Point]) -> tuple[Point, ...] | None:
+    """The shortest path from any source to any target, breadth first; the same one at every run."""
+    came_from: dict[Point, Point | None] = dict.fromkeys(sources)
+    queue = deque(came_from)
+    while queue:
+        point = queue.popleft()
+        if point in targets:
+            path: list[Point] = []
+            step: Point | None = point
+            while step is not None:
+                path.append(step)
+                step = came_from[step]
+            return tuple(reversed(path))
+        for near in sorted(graph.neighbors(point)):
+            if near not in came_from:
+                came_from[near] = point
+                queue.append(near)
+    return None
+
+
+def _zones_of(graph: Graph) -> Iterator[tuple[Point, str | None]]:
+    """Every vertex and its zone; a core has none."""
+    for point, data in graph.nodes.items():
+        yield point, data.get("zone")
 
 
 def paths(site: Site, from_zone: str, to_zone: str, *, longest: int = 24) -> Iterator[tuple[Point, ...]]:
