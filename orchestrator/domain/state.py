@@ -1,0 +1,387 @@
+"""The state of the site, computed from the log and from nothing else: `state = fold(events)`, `apply` for one more.
+
+Everything is frozen; `apply` returns a new state and shares what did not change. An event that no rule here knows
+changes nothing but `seq`. Raises IllegalTransition for a log whose events contradict the tables (`stages`, `posture`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from orchestrator.domain import posture as postures
+from orchestrator.domain import stages
+from orchestrator.domain.events import Event
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.layer import DeviceChange, Element, ordered
+from orchestrator.domain.network import Site
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.posture import SitePosture
+from orchestrator.domain.stages import StageState
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A vote as it was cast; `statement` is the exact text that was signed. `roles` are those it may count in."""
+
+    person: str
+    choice: Literal["approve", "deny"]
+    roles: tuple[str, ...]
+    reason: str
+    statement: str
+    signature: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    name: str
+    state: StageState = stages.INITIAL
+    plan: Plan | None = None
+    plan_digest: str = ""
+    proposer: str = ""
+    planned_at: str = ""
+    planned_seq: int = -1
+    votes: Mapping[str, Vote] = field(default_factory=dict)
+    since: str = ""  # of the state
+    opened_at: str = ""
+    detail: str = ""  # why it is where it is, for people
+
+    @property
+    def approvals(self) -> tuple[Vote, ...]:
+        return tuple(vote for vote in self.votes.values() if vote.choice == "approve")
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """What the log says of one device. `slots`: slot → digest ("" when the log holds none). `openings` and `releases`
+    are what a stage has made lasting there; `pending` is what may lie there until it is confirmed, closed or timed out."""
+
+    name: str
+    step: str = ""  # the last outcome: applied, refused, unknown
+    slots: Mapping[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+    openings: Mapping[str, tuple[Element, ...]] = field(default_factory=dict)
+    releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pending: Mapping[str, DeviceChange] = field(default_factory=dict)
+    fingerprint: str = ""
+    since: str = ""
+
+    @property
+    def opened(self) -> tuple[Element, ...]:
+        """Every element that a stage has made lasting here, in normal form."""
+        return ordered(element for elements in self.openings.values() for element in elements)
+
+    @property
+    def released(self) -> frozenset[str]:
+        return frozenset(port for ports in self.releases.values() for port in ports)
+
+    def held_by_others(self, stage: str) -> frozenset[Element]:
+        """Elements that other stages hold open here: closing `stage` must leave them."""
+        return frozenset(element for name, elements in self.openings.items() if name != stage for element in elements)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    kind: str
+    stage: str | None
+    application: str | None
+    document_sha256: str
+    note: str
+    by: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """What a partner (or we for them) says of their remediation; `state` accepted or refused."""
+
+    partner: str
+    state: str
+    document_sha256: str
+    valid_until: str
+    note: str
+    by: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Ratified:
+    """The policy and inventory in force."""
+
+    policy: Policy
+    site: Site
+    policy_digest: str
+    inventory_digest: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    profile: str
+    epoch: int
+    at: str
+    by: str
+    verdict: Literal["ordered", "verified", "partial"] = "ordered"
+
+
+@dataclass(frozen=True)
+class SiteState:
+    seq: int = -1  # of the last event folded
+    posture: SitePosture = postures.INITIAL
+    posture_since: str = ""
+    epoch: int = 0
+    ratified: Ratified | None = None
+    last_cutoff: Cutoff | None = None
+    devices: Mapping[str, DeviceStatus] = field(default_factory=dict)
+    stages: Mapping[str, StageStatus] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+    attestations: Mapping[str, Attestation] = field(default_factory=dict)  # the last of each partner
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the ratified policy is under the rehearsal overlay: everything made under it says so."""
+        return self.ratified is not None and self.ratified.policy.rehearsal is not None
+
+    def stage(self, name: str) -> StageStatus:
+        """A stage that no event has named yet is a draft."""
+        return self.stages.get(name) or StageStatus(name)
+
+    def device(self, name: str) -> DeviceStatus:
+        return self.devices.get(name) or DeviceStatus(name)
+
+
+def moment(text: str) -> datetime:
+    """The time of an event, timezone-aware."""
+    return datetime.fromisoformat(text)
+
+
+def fold(events: Iterable[Event], state: SiteState | None = None) -> SiteState:
+    """The state after the events, starting from `state` (default: nothing has ever happened)."""
+    state = state or SiteState()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def apply(state: SiteState, event: Event) -> SiteState:
+    """The state after one more event."""
+    rule = _RULES.get(event.type)
+    if rule is not None:
+        state = rule(state, event)
+    if event.stage is not None and event.type in stages.MOVES_A_STAGE:
+        state = _with_stage(state, _moved(state.stage(event.stage), event))
+    return replace(state, seq=event.seq)
+
+
+# --- rules: what an event means -----------------------------------------------------------------------------------
+
+
+def _policy_ratified(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    ratified = Ratified(
+        policy=Policy.model_validate(body["policy"]),
+        site=Site.model_validate(body["inventory"]),
+        policy_digest=body["policy_digest"],
+        inventory_digest=body["inventory_digest"],
+        at=event.at,
+        seq=event.seq,
+    )
+    return replace(state, ratified=ratified)
+
+
+def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
+    """Suspends what it touches. `devices` in the body confines that to the stages with a part on one of them."""
+    epoch = max(state.epoch, int(event.body.get("epoch", 0)))
+    touched = event.body.get("devices")
+    state = replace(
+        _with_posture(state, event),
+        epoch=epoch,
+        last_cutoff=Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor),
+    )
+    for status in state.stages.values():
+        on = {device.device for device in status.plan.devices} if status.plan else set()
+        if touched is None or status.state in stages.RUNNING | stages.VOTING or on & set(touched):
+            state = _with_stage(state, replace(_moved(status, event), detail="a cut-off came"))
+    return state
+
+
+def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
+    """Where the layer was laid, nothing of ours is open any more."""
+    name = event.device or str(event.body["device"])
+    step = str(event.body.get("step", ""))
+    device = replace(state.device(name), step=step, since=event.at)
+    if step == "applied":
+        slots = event.body.get("slots", ())
+        laid = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, "")
+        epoch = event.body.get("epoch")
+        device = replace(
+            device,
+            slots={**device.slots, **laid},
+            epoch=int(epoch) if epoch is not None else device.epoch,
+            openings={},
+            releases={},
+            pending={},
+        )
+    state = replace(state, epoch=max(state.epoch, int(event.body.get("epoch") or 0)))
+    return _with_device(state, device)
+
+
+def _cutoff_ended(state: SiteState, event: Event) -> SiteState:
+    verdict: Literal["verified", "partial"] = "verified" if event.type is E.CUTOFF_VERIFIED else "partial"
+    cutoff = replace(state.last_cutoff, verdict=verdict) if state.last_cutoff else None
+    return replace(_with_posture(state, event), last_cutoff=cutoff)
+
+
+def _layer_lifted(state: SiteState, event: Event) -> SiteState:
+    """Of one device, or (without a device) of all; the posture moves when no device holds a layer any more."""
+    for device in list(state.devices.values()):
+        if event.device in (None, device.name):
+            state = _with_device(state, replace(DeviceStatus(device.name), step=device.step, since=event.at))
+    lifted = state.posture is not SitePosture.SURVEILLANCE and not any(device.slots for device in state.devices.values())
+    return _with_posture(state, event) if lifted else state
+
+
+def _stage_planned(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    status = replace(
+        state.stage(str(event.stage)),
+        plan=Plan.model_validate(body["plan"]),
+        plan_digest=body["plan_digest"],
+        proposer=event.actor,
+        planned_at=event.at,
+        planned_seq=event.seq,
+        votes={},
+        opened_at="",
+    )
+    return _with_stage(state, status)
+
+
+def _vote_cast(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    status = state.stage(str(event.stage))
+    vote = Vote(
+        body["person"], body["choice"], tuple(body.get("roles", ())), body.get("reason", ""),
+        body["statement"], body["signature"], event.at, event.seq,
+    )  # fmt: skip
+    return _with_stage(state, replace(status, votes={**status.votes, vote.person: vote}))
+
+
+def _votes_voided(state: SiteState, event: Event) -> SiteState:
+    return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
+
+
+def _evidence_attached(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    evidence = Evidence(
+        body["kind"], event.stage, body.get("application"), body["document_sha256"], body.get("note", ""),
+        event.actor, event.at, event.seq,
+    )  # fmt: skip
+    return replace(state, evidence=(*state.evidence, evidence))
+
+
+def _attestation_recorded(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    attestation = Attestation(
+        body["partner"], body["state"], body["document_sha256"], body["valid_until"], body.get("note", ""),
+        event.actor, event.at, event.seq,
+    )  # fmt: skip
+    return replace(state, attestations={**state.attestations, attestation.partner: attestation})
+
+
+def _stage_applying(state: SiteState, event: Event) -> SiteState:
+    return _with_posture(state, event)
+
+
+def _stage_opened(state: SiteState, event: Event) -> SiteState:
+    return _with_stage(state, replace(state.stage(str(event.stage)), opened_at=event.at))
+
+
+def _change_intended(state: SiteState, event: Event) -> SiteState:
+    """From the intent on, the opening may lie on the device, whatever the answer will be."""
+    if event.body["action"] != "open" or event.stage is None or event.device is None:
+        return state
+    device = state.device(event.device)
+    change = DeviceChange.model_validate(event.body["change"])
+    return _with_device(state, replace(device, pending={**device.pending, event.stage: change}, since=event.at))
+
+
+def _device_changed(state: SiteState, event: Event) -> SiteState:
+    return _with_device(state, replace(state.device(str(event.device)), step=event.body["step"], since=event.at))
+
+
+def _device_read_back(state: SiteState, event: Event) -> SiteState:
+    """A read-back that equals what was expected settles what the device holds: confirmed, or closed."""
+    device = replace(
+        state.device(str(event.device)),
+        step=event.body["step"],
+        fingerprint=event.body.get("fingerprint", ""),
+        since=event.at,
+    )
+    settled = event.body.get("settles") if event.body.get("as_expected") else None
+    if settled is not None and event.stage is not None:
+        device = _settled(device, event.stage, settled, DeviceChange.model_validate(event.body["change"]))
+    return _with_device(state, device)
+
+
+def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange) -> DeviceStatus:
+    openings, releases, pending = dict(device.openings), dict(device.releases), dict(device.pending)
+    pending.pop(stage, None)
+    openings.pop(stage, None)
+    releases.pop(stage, None)
+    if action == "confirm":
+        openings[stage] = change.elements
+        releases[stage] = change.releases
+    return replace(device, openings=openings, releases=releases, pending=pending)
+
+
+_RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
+    E.POLICY_RATIFIED: _policy_ratified,
+    E.CUTOFF_ORDERED: _cutoff_ordered,
+    E.CUTOFF_APPLIED: _cutoff_applied,
+    E.CUTOFF_VERIFIED: _cutoff_ended,
+    E.CUTOFF_PARTIAL: _cutoff_ended,
+    E.LAYER_LIFTED: _layer_lifted,
+    E.STAGE_PLANNED: _stage_planned,
+    E.VOTE_CAST: _vote_cast,
+    E.VOTES_VOIDED: _votes_voided,
+    E.EVIDENCE_ATTACHED: _evidence_attached,
+    E.ATTESTATION_RECORDED: _attestation_recorded,
+    E.STAGE_APPLYING: _stage_applying,
+    E.STAGE_OPENED: _stage_opened,
+    E.DEVICE_CHANGE_INTENDED: _change_intended,
+    E.DEVICE_CHANGED: _device_changed,
+    E.DEVICE_READ_BACK: _device_read_back,
+    E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
+}
+
+
+def _moved(status: StageStatus, event: Event) -> StageStatus:
+    state = stages.after(status.state, event.type, status.name)
+    since = event.at if state is not status.state else status.since
+    return replace(status, state=state, since=since or event.at, detail=_reason(event) if state is not status.state else status.detail)
+
+
+def _reason(event: Event) -> str:
+    reason: Any = event.body.get("reason", "")
+    return str(reason)
+
+
+def _with_posture(state: SiteState, event: Event) -> SiteState:
+    posture = postures.after(state.posture, event.type)
+    return replace(state, posture=posture, posture_since=event.at if posture is not state.posture else state.posture_since)
+
+
+def _with_stage(state: SiteState, status: StageStatus) -> SiteState:
+    return replace(state, stages={**state.stages, status.name: status})
+
+
+def _with_device(state: SiteState, device: DeviceStatus) -> SiteState:
+    return replace(state, devices={**state.devices, device.name: device})
