@@ -132,10 +132,10 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 def verify_consistency(old_size: int, old_root: bytes, size: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """Whether `proof` shows that the older tree is a prefix of the newer one (RFC 9162, 2.1.4.2)."""
+    if old_size == size and size >= 1:  # the same tree: nothing is hashed, so the roots may be in any form
+        return not proof and old_root == new_root
     if not 1 <= old_size <= size or not _well_formed(old_root, new_root, *proof):
         return False
-    if old_size == size:
-        return not proof and old_root == new_root
     path = list(proof)
     if old_size & (old_size - 1) == 0:  # the old tree is itself a subtree: its root starts the path
         path.insert(0, old_root)
