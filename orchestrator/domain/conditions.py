@@ -1,0 +1,116 @@
+"""What must hold before a stage may be approved or applied, each with the name of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.domain import posture
+from orchestrator.domain.policy import Role, Stage
+from orchestrator.domain.stages import StageState
+from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
+from orchestrator.errors import IllegalTransition, NotAllowed, UnknownName
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """One condition that does not hold: the rule, what is the matter, what to do."""
+
+    rule: str
+    message: str
+    advice: str
+
+
+def in_force(state: SiteState) -> Ratified:
+    """The ratified policy and inventory. Raises NotAllowed (rule `not-ratified`)."""
+    if state.ratified is None:
+        raise NotAllowed("no policy is ratified here", rule="not-ratified", advice="orchestrator policy ratify")
+    return state.ratified
+
+
+def declared(state: SiteState, stage: str) -> Stage:
+    """The stage as the ratified policy declares it. Raises UnknownName."""
+    policy = in_force(state).policy
+    try:
+        return policy.stage(stage)
+    except KeyError:
+        names = ", ".join(known.name for known in policy.stages)
+        raise UnknownName(f"there is no stage {stage!r}", advice=f"the policy has {names}") from None
+
+
+def roles_of(state: SiteState, person: str) -> frozenset[Role]:
+    """The roles of a person in the ratified policy. Raises NotAllowed (rules `not-ratified`, `unknown-person`)."""
+    try:
+        return frozenset(in_force(state).policy.person(person).roles)
+    except KeyError:
+        raise NotAllowed(f"{person} is nobody in the ratified policy", rule="unknown-person") from None
+
+
+def voting_roles(state: SiteState, stage: Stage, person: str) -> frozenset[Role]:
+    """The places that a person may fill in the quorum of a stage: an application owner only for their own applications."""
+    policy = in_force(state).policy
+    roles = roles_of(state, person) & set(stage.votes)
+    applications = {policy.flow(flow).application for flow in stage.flows}
+    owned = {a.name for a in policy.applications if a.owner == person} | set(policy.person(person).owns)
+    return roles if owned & applications else roles - {Role.APPLICATION_OWNER}
+
+
+def voters(state: SiteState, stage: Stage, status: StageStatus) -> Mapping[str, frozenset[Role]]:
+    """Who has approved, with the places each may fill by the policy in force now."""
+    people = {person.name for person in in_force(state).policy.people}
+    return {vote.person: voting_roles(state, stage, vote.person) for vote in status.approvals if vote.person in people}
+
+
+def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:
+    """The partners that a stage opens to."""
+    policy = in_force(state).policy
+    named = dict.fromkeys(partner for flow in stage.flows for partner in policy.flow(flow).partners)
+    return tuple(partner for partner in named if stage.partners is None or partner in stage.partners)
+
+
+def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
+    """The conditions of the stage that do not hold now: predecessors, evidence, attestations."""
+    overlay = in_force(state).policy.rehearsal
+    for needed in stage.requires:
+        before = state.stage(needed.stage)
+        open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
+        if before.state is not StageState.OPEN:
+            yield Unmet("predecessor-not-open", f"{needed.stage} is {before.state}, not open", f"open {needed.stage} first")
+        elif now < moment(before.opened_at) + open_for:
+            yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
+    for gate in stage.gates:
+        pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name)]
+        if not any(gate.fresh is None or now <= moment(piece.at) + gate.fresh for piece in pieces):
+            what = "is too old" if pieces else "is missing"
+            yield Unmet(
+                f"gate-missing:{gate.evidence}", f"{gate.title.en}: its evidence {what}",
+                f"orchestrator evidence add --kind {gate.evidence} --stage {stage.name} FILE",
+            )  # fmt: skip
+    for partner in partners(state, stage):
+        if not in_force(state).policy.partner(partner).attestation:
+            continue
+        attestation = state.attestations.get(partner)
+        if attestation is None or attestation.state != "accepted" or moment(attestation.valid_until) <= now:
+            what = "is missing" if attestation is None else "was refused" if attestation.state != "accepted" else "has expired"
+            yield Unmet(
+                f"attestation-missing:{partner}", f"the attestation of remediation of {partner} {what}",
+                f"orchestrator attestation add --partner {partner} FILE",
+            )  # fmt: skip
+
+
+def require_all(state: SiteState, stage: Stage, now: datetime) -> None:
+    """Raises NotAllowed with the rule of the first condition that does not hold, and names the others."""
+    lacking = list(unmet(state, stage, now))
+    if lacking:
+        first, *others = lacking
+        also = "".join(f"; {other.message} ({other.rule})" for other in others)
+        raise NotAllowed(f"{stage.name}: {first.message}{also}", rule=first.rule, advice=first.advice)
+
+
+def require_posture(state: SiteState) -> None:
+    """Raises IllegalTransition (rule `posture`) unless a cut-off is verified and none is under way."""
+    if state.posture not in posture.OPENING_ALLOWED:
+        raise IllegalTransition(
+            f"the site is {state.posture}: nothing is opened now", rule="posture", advice="a stage is applied after a verified cut-off only"
+        )

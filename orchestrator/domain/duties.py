@@ -1,0 +1,46 @@
+"""Which roles give which verb: one table. No role gives everything, and the auditor's gives reading only.
+
+A vote needs more than its line here: the roles that the stage asks for (`decide`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+from orchestrator.domain.policy import Role
+from orchestrator.errors import NotAllowed
+
+
+class Verb(StrEnum):
+    READ = "read"
+    PLAN = "plan"
+    VOTE = "vote"
+    APPLY = "apply"
+    CANCEL = "cancel"
+    REVERT = "revert"
+    EVIDENCE = "evidence"
+    ATTESTATION = "attestation"
+    LOGBOOK = "logbook"
+
+
+_COMMANDER, _ENGINEER, _OFFICER = Role.INCIDENT_COMMANDER, Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER
+_DECIDING = frozenset({_COMMANDER, _ENGINEER, _OFFICER, Role.APPLICATION_OWNER, Role.DIRECTOR})
+
+ROLES_OF: Mapping[Verb, frozenset[Role]] = {
+    Verb.READ: _DECIDING | {Role.AUDITOR},
+    Verb.PLAN: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
+    Verb.VOTE: _DECIDING,
+    Verb.APPLY: frozenset({_COMMANDER, _ENGINEER}),
+    Verb.CANCEL: _DECIDING,
+    Verb.REVERT: _DECIDING,  # it only subtracts
+    Verb.EVIDENCE: _DECIDING,
+    Verb.ATTESTATION: frozenset({_COMMANDER, _OFFICER}),
+    Verb.LOGBOOK: _DECIDING,
+}
+
+
+def require(verb: Verb, roles: Collection[Role]) -> None:
+    """Raises NotAllowed (rule `role`) unless one of the roles gives the verb."""
+    if ROLES_OF[verb].isdisjoint(roles):
+        raise NotAllowed(f"none of your roles gives `{verb}`", rule="role", advice="it takes one of: " + ", ".join(sorted(ROLES_OF[verb])))
