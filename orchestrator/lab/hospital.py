@@ -179,7 +179,9 @@ class Hospital:
         """Host keys of every management address, OpenSSH format."""
         return self.layout.known_hosts
 
-    def ssh(self, node: str, command: str | None = None, *, key: str | None = None, stdin: str | None = None, timeout: float = 30.0) -> CompletedProcess[str]:
+    def ssh(
+        self, node: str, command: str | None = None, *, key: str | None = None, stdin: str | None = None, timeout: float = 30.0
+    ) -> CompletedProcess[str]:
         """Logs in to a node over the management network, from the orchestrator's place, host key checked.
 
         `key` is `cut`, `open` or `probe`; by default what the node's account is for.

@@ -37,7 +37,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise UsageError(f"{self.name!r} cannot name a rehearsal hospital", advice="use up to 12 lower-case letters and digits, a letter first")
+            raise UsageError(
+                f"{self.name!r} cannot name a rehearsal hospital", advice="use up to 12 lower-case letters and digits, a letter first"
+            )
 
     @property
     def prefix(self) -> str:

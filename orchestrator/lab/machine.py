@@ -42,7 +42,11 @@ def what_is_missing(programs: dict[str, str] | None = None) -> tuple[list[str], 
         if shutil.which(program, path=SYSTEM_PATH) is None:
             lacks.append(f"the program {program} (Debian package {package})")
             packages.add(package)
-    for path, what in (("/proc/self/ns/net", "network namespaces"), ("/proc/self/ns/pid", "process namespaces"), ("/dev/net/tun", "TUN devices")):
+    for path, what in (
+        ("/proc/self/ns/net", "network namespaces"),
+        ("/proc/self/ns/pid", "process namespaces"),
+        ("/dev/net/tun", "TUN devices"),
+    ):
         if not Path(path).exists():
             lacks.append(f"{what} in the kernel ({path})")
     return lacks, sorted(packages)

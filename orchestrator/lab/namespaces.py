@@ -26,7 +26,9 @@ def ip_batch(text: str, namespace: str | None = None) -> None:
     where = ["-n", namespace] if namespace else []
     done = subprocess.run(["ip", *where, "-batch", "-"], input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     if done.returncode:
-        raise EnvironmentMissing(f"the network could not be built: {done.stderr.strip()}", advice="look for leftovers: orchestrator lab down")
+        raise EnvironmentMissing(
+            f"the network could not be built: {done.stderr.strip()}", advice="look for leftovers: orchestrator lab down"
+        )
 
 
 def existing(prefix: str) -> set[str]:

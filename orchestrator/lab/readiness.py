@@ -46,7 +46,9 @@ def wait_for_nodes(layout: Layout, site: Site, nodes: Iterable[Node], *, within_
     waiting = list(nodes)
     while waiting := [node for node in waiting if missing_files(layout, site, node)]:
         if time.monotonic() > deadline:
-            said = "\n".join(f"{node.name}: lacks {', '.join(missing_files(layout, site, node))}\n{holder.log_of(layout, node.name)}" for node in waiting)
+            said = "\n".join(
+                f"{node.name}: lacks {', '.join(missing_files(layout, site, node))}\n{holder.log_of(layout, node.name)}" for node in waiting
+            )
             raise EnvironmentMissing(f"not ready after {within_s:.0f} s:\n{said}", advice="orchestrator lab down, then up again")
         time.sleep(0.02)
 
@@ -60,7 +62,9 @@ def wait_for_routes(layout: Layout, site: Site, *, within_s: float, only: Sequen
         wanted = [(node, prefix) for node, prefix in wanted if prefix not in have[node]]
         if wanted and time.monotonic() > deadline:
             names = ", ".join(f"{prefix} at {node}" for node, prefix in wanted)
-            raise EnvironmentMissing(f"BGP has not learned after {within_s:.0f} s: {names}", advice="look at `orchestrator lab shell rtr-isp`, vtysh")
+            raise EnvironmentMissing(
+                f"BGP has not learned after {within_s:.0f} s: {names}", advice="look at `orchestrator lab shell rtr-isp`, vtysh"
+            )
         if wanted:
             time.sleep(0.1)
 

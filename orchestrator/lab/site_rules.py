@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from orchestrator.domain.network import Address, Device, Node, Published, Site, ZoneKind
 
-# The agreement with the sister hospitals: images both ways between their network and ours (9000: video, and what the streams of the rehearsal use).
+# The agreement with the sister hospitals: images both ways between their network and ours (9000: video, and the
+# streams of the rehearsal).
 AGREED_ZONES = ("ght", "imaging")
 AGREED_PORTS = (104, 2762, 9000, 11112)
 DELIVERY_HOPS = 8
@@ -33,7 +34,7 @@ def firewall_rules(site: Site, device: Device) -> str:
                 forward.append(f"iifname {_set(dmz)} oifname {_set(inside)} {family} saddr {_set(prefixes, quote=False)} accept")
     if outside and inside + dmz:
         forward.append(f"iifname {_set(inside + dmz)} oifname {_set(outside)} accept")
-    forward += _agreement(site, device)
+    forward += _agreement(device)
     forward += _published(site, device)
     forward.append("meta l4proto { icmp, ipv6-icmp } accept")
     services = [f"{service.transport} dport {service.port} accept" for service in device.services]
@@ -117,7 +118,7 @@ def _other_addresses(site: Site, address: Address) -> list[Address]:
     return [address]
 
 
-def _agreement(site: Site, device: Device) -> list[str]:
+def _agreement(device: Device) -> list[str]:
     ours, theirs = ([item.name for item in device.interfaces if item.zone == zone] for zone in reversed(AGREED_ZONES))
     if not ours or not theirs:
         return []

@@ -31,7 +31,8 @@ with concurrent.futures.ThreadPoolExecutor(40) as pool:
 def answers(hospital: Hospital, node: str, questions: Iterable[Question], *, timeout_s: float = 2.0) -> dict[Question, bool]:
     """Question → whether something answered with data."""
     asked = list(questions)
-    done = hospital.exec(node, ["python3", "-I", "-S", "-c", _ASK, str(timeout_s)], stdin=json.dumps(asked), timeout=30 + timeout_s * len(asked))
+    argv = ["python3", "-I", "-S", "-c", _ASK, str(timeout_s)]
+    done = hospital.exec(node, argv, stdin=json.dumps(asked), timeout=30 + timeout_s * len(asked))
     assert done.returncode == 0, done.stderr
     return dict(zip(asked, json.loads(done.stdout), strict=True))
 
