@@ -6,7 +6,8 @@ pydantic's error locations are walked back to the line of the nearest value that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +68,24 @@ def read_document(path: Path) -> Document:
         problem = (error.problem or str(error)).strip().splitlines()[0]
         advice = "remove one of the two" if "duplicate key" in problem else "mend the YAML at this line (indentation, quotes, brackets)"
         raise PolicyError((Finding(str(path), (mark.line if mark else 0) + 1, problem, advice),)) from error
-    except YAMLError as error:
-        raise PolicyError((Finding(str(path), 1, f"is not YAML: {error}", "mend the file"),)) from error
+    except (YAMLError, ValueError) as error:  # ruamel lets ValueError through for impossible dates and numbers
+        problem = str(error).strip().splitlines()[0]
+        raise PolicyError((Finding(str(path), 1, f"is not YAML: {problem}", "mend the file"),)) from error
+    except RecursionError as error:
+        raise PolicyError((Finding(str(path), 1, "is nested too deeply to be read", "write it flatter"),)) from error
     if not isinstance(root, CommentedMap):
         raise PolicyError((Finding(str(path), 1, "the top level must be a mapping", "start the file with `name: value` lines"),))
+    try:
+        plain(root)
+    except RecursionError as error:
+        raise PolicyError(
+            (Finding(str(path), 1, "holds an alias that contains itself", "write the values out instead of `&name` and `*name`"),)
+        ) from error
     return Document(str(path), root)
 
 
 def plain(node: Any) -> Any:
-    """The tree as plain dicts, lists and scalars (no positions)."""
+    """The tree as plain dicts, lists and scalars (no positions). Raises RecursionError for an alias to itself."""
     if isinstance(node, CommentedMap):
         return {str(key) if not isinstance(key, str) else key: plain(value) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
@@ -88,15 +98,64 @@ def plain(node: Any) -> Any:
     return node
 
 
-def validation_findings(document: Document, prefix: Sequence[Key], error: ValidationError) -> tuple[Finding, ...]:
-    """pydantic's errors as findings with file and line; `prefix` is where the validated value stands."""
-    findings = []
+def mapping_at(document: Document, value: Any, path: Sequence[Key], findings: list[Finding]) -> dict[str, Any]:
+    """`value` as a plain mapping; anything else becomes a finding at `path` and counts as empty."""
+    if isinstance(value, CommentedMap):
+        return dict(value.items())
+    if value is not None:
+        findings.append(
+            document.finding(path, f"{_where(path)}: a mapping is expected, not {_shown(value)}", "write `name: value` lines under it")
+        )
+    return {}
+
+
+def validation_findings(
+    document: Document, prefix: Sequence[Key], error: ValidationError, *, named: Callable[[tuple[Key, ...]], tuple[Key, ...]] = tuple
+) -> tuple[Finding, ...]:
+    """pydantic's errors as findings with file and line; `prefix` is where the validated value stands.
+
+    `named` turns a location of the model into one of the file. A value that fits none of several kinds (IPv4 or IPv6)
+    is one finding, not one per kind.
+    """
+    findings: dict[tuple[Key, ...], Finding] = {}
     for item in error.errors(include_url=False):
-        path = [*prefix, *(part for part in item["loc"] if isinstance(part, str | int))]
-        where = ".".join(str(part) for part in path)
-        advice = {
-            "extra_forbidden": "remove this key or correct its spelling",
-            "missing": "add this key",
-        }.get(item["type"], "see docs/policy.md and docs/inventory.md for what is expected here")
-        findings.append(document.finding(path, f"{where}: {item['msg']}", advice))
-    return tuple(findings)
+        inner = tuple(part for part in item["loc"] if isinstance(part, str | int))
+        family = re.fullmatch(r"ip_v[46]_(address|network|interface)", item["type"])
+        path = (*prefix, *named(inner[:-1] if family else inner))
+        if path in findings:
+            continue
+        message = str(item["msg"]).removeprefix("Value error, ")
+        advice = _ADVICE.get(item["type"], "see docs/policy.md and docs/inventory.md for what is expected here")
+        if family:
+            what, example = _ADDRESSES[family[1]]
+            message, advice = f"{_shown(item['input'])} is not {what}", f"write it like {example}"
+        elif item["type"] in ("enum", "literal_error", "string_pattern_mismatch"):
+            message = f"{_shown(item['input'])}: {message}"
+        findings[path] = document.finding(path, f"{_where(path)}: {message}", advice)
+    return tuple(findings.values())
+
+
+_ADVICE = {
+    "extra_forbidden": "remove this key or correct its spelling",
+    "missing": "add this key",
+    "too_short": "give at least one",
+    "enum": "use one of those listed",
+    "literal_error": "use one of those listed",
+    "string_pattern_mismatch": "small letters, digits and hyphens, a letter first (stages begin with a capital)",
+    "tuple_type": "write a list: [one, two]",
+    "dict_type": "write `name: value` lines, or {name: value}",
+}
+_ADDRESSES = {
+    "address": ("an IPv4 or IPv6 address", '192.0.2.1 or "2001:db8::1"'),
+    "network": ("an IPv4 or IPv6 prefix without host bits", '192.0.2.0/24 or "2001:db8::/64"'),
+    "interface": ("an IPv4 or IPv6 address with its prefix length", '192.0.2.1/24 or "2001:db8::1/64"'),
+}
+
+
+def _where(path: Sequence[Key]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _shown(value: Any) -> str:
+    text = repr(plain(value))
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.domain.network import Address, Model, Name, PortName, Prefix
 
@@ -26,6 +26,7 @@ def _duration(value: Any) -> Any:
     raise ValueError("a duration is a whole number and a unit: 90s, 15m, 24h or 7d")
 
 
+StageName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
@@ -62,9 +63,12 @@ class Criteria(Model):
 
 
 class Application(Model):
+    """`zone` is where it lives; `other_zones` where parts of it stand too (a relay in the DMZ, a bastion)."""
+
     name: Name
     title: Text
     zone: Name
+    other_zones: tuple[Name, ...] = ()
     owner: Name  # a person with the role application-owner
     criteria: Criteria
 
@@ -126,12 +130,18 @@ class Flow(Model):
 
 
 class KeepEntry(Model):
-    """The keep-list (*maintenu*): never cut, with its reason. Names a zone, an inside path, or a flow of this policy."""
+    """The keep-list (*maintenu*): never cut, with its reason. Names a zone of the inside, or a flow of this policy."""
 
     name: Name
     zone: Name | None = None
     flow: Name | None = None
     reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> KeepEntry:
+        if (self.zone is None) == (self.flow is None):
+            raise ValueError("an entry of the keep-list names either a `zone` or a `flow`")
+        return self
 
 
 class CareAssertion(Model):
@@ -167,6 +177,9 @@ class Profile(Model):
     """An isolation profile. `layers` says what is guarded on which device: interfaces, or ports of a switch.
 
     `scope_zones` confines the drop to traffic with an end in these external zones (empty: everything behind the guard).
+    `cuts` promises a separation: an external zone from the inside, or an inside zone from everything else.
+    `spares` names the external zones that stay connected on purpose, each with its reason, although one of `cuts` can be
+    reached through them (the sister hospitals have an internet exit of their own).
     """
 
     name: Name
@@ -174,20 +187,25 @@ class Profile(Model):
     layers: dict[str, tuple[PortName, ...]] = Field(min_length=1)
     scope_zones: tuple[Name, ...] = ()
     cuts: tuple[Name, ...] = ()  # the zones that must be separated from the inside afterwards; checked on the topology
+    spares: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     keeps: tuple[KeptFlow, ...] = ()
     sacrifices: tuple[Sacrifice, ...] = ()
 
 
 class EvidenceGate(Model):
-    """A gate that a piece of evidence of this kind lifts; `fresh` bounds its age."""
+    """A gate that a piece of evidence of this kind lifts; `fresh` bounds its age.
+
+    `flows` confines it to some flows of the stage (empty: the whole stage waits for it).
+    """
 
     evidence: Name
     title: Text
     fresh: Duration | None = None
+    flows: tuple[Name, ...] = ()
 
 
 class Predecessor(Model):
-    stage: Name
+    stage: StageName
     open_for: Duration = timedelta(0)
 
 
@@ -200,7 +218,7 @@ class Canary(Model):
 class Stage(Model):
     """A group of flows that are opened together (*palier*). `votes`: role → how many distinct persons."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
+    name: StageName
     title: Text
     flows: tuple[Name, ...] = ()
     partners: tuple[Name, ...] | None = None  # restricts the flows' partners; None: all of them
