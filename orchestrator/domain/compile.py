@@ -1,0 +1,139 @@
+"""From a flow to the elements that each device on its way must hold.
+
+A flow speaks of the application's own addresses and services. Each device sees the packet after its own destination
+translation and before its own source translation; devices nearer to the partner see the published address and port,
+or the translated source. So the packet is followed from where it starts, device by device (docs/decisions/0003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from orchestrator.domain.layer import Element
+from orchestrator.domain.network import Address, Device, Grain, Prefix, Published, Site
+from orchestrator.domain.packet_elements import disjoint
+from orchestrator.domain.packets import prefixes_of, span
+from orchestrator.domain.policy import Flow, FlowService, Partner
+from orchestrator.domain.topology import Hop, crossings
+
+Guards = Mapping[str, Collection[str]]  # device → guarded interfaces or ports
+
+
+class Sight(NamedTuple):
+    """How one device on the way sees packets of a flow."""
+
+    device: str
+    element: Element
+
+
+def elements_of(site: Site, flow: Flow, partner: Partner, guards: Guards | None = None) -> dict[str, tuple[Element, ...]]:
+    """Per device of flow grain that the flow crosses at a guarded interface (without `guards`: at any): its elements.
+
+    Disjoint, prefix-aligned, `deny_from` taken out. Raises KeyError when no exit leads to the partner's zone.
+    """
+    found: dict[str, list[Element]] = {}
+    for (address, network), hops in crossings(site, flow, partner).items():
+        crossed = {hop.device for hop in hops if guards is None or is_guarded(hop, guards)}
+        for remaining in without_prefixes(network, flow.deny_from):
+            for service in flow.services:
+                for sight in _sights(site, flow, hops, address, remaining, service):
+                    if sight.device in crossed and Grain.FLOW in site.device(sight.device).grain:
+                        found.setdefault(sight.device, []).append(sight.element)
+    return {device: disjoint(elements) for device, elements in found.items()}
+
+
+def is_guarded(hop: Hop, guards: Guards) -> bool:
+    """Whether the conversation passes a guard of this device."""
+    names = guards.get(hop.device, ())
+    return hop.enters in names or hop.leaves in names
+
+
+def paths_of(site: Site, flow: Flow, partner: Partner) -> tuple[tuple[Hop, ...], ...]:
+    """The different ways that the flow's conversations take, from outside to inside; () for one that leads nowhere."""
+    return tuple(dict.fromkeys(crossings(site, flow, partner).values()))
+
+
+def publications(site: Site, hops: Sequence[Hop], address: Address, service: FlowService) -> Iterator[tuple[int, Published]]:
+    """The destination translations on the way that lead to the service: (position of the hop, translation)."""
+    if service.ports is None:
+        return
+    transport = {6: "tcp", 17: "udp"}[service.protocol]
+    for position, hop in enumerate(hops):
+        for published in site.device(hop.device).nat.published:
+            if published.to == address and published.protocol == transport and service.ports[0] <= published.to_port <= service.ports[1]:
+                yield position, published
+
+
+def without_prefixes(network: Prefix, taken: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    """What is left of a network, as the fewest prefixes."""
+    pieces = [span(network)]
+    for prefix in taken:
+        if prefix.version == network.version:
+            low, high = span(prefix)
+            pieces = [
+                piece
+                for first, last in pieces
+                for piece in ((first, min(last, low - 1)), (max(first, high + 1), last))
+                if piece[0] <= piece[1]
+            ]
+    return tuple(prefix for piece in pieces for prefix in prefixes_of(4 if network.version == 4 else 6, piece))
+
+
+def _sights(site: Site, flow: Flow, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService) -> Iterator[Sight]:
+    """`hops` read from outside to inside, whoever opens the conversation."""
+    if flow.direction == "out":
+        yield from _outwards(site, hops, prefix_of(address), network, service)
+    elif flow.terminates_on is not None:
+        yield from _to_device(site, hops, flow.terminates_on, network, service)
+    else:
+        yield from _inwards(site, hops, address, network, service)
+
+
+def _outwards(site: Site, hops: Sequence[Hop], source: Prefix, network: Prefix, service: FlowService) -> Iterator[Sight]:
+    for hop in reversed(hops):
+        yield Sight(hop.device, _element(source, network, service))
+        source = _masqueraded(site.device(hop.device), hop.enters, source)
+
+
+def _inwards(site: Site, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService) -> Iterator[Sight]:
+    translated = list(publications(site, hops, address, service))
+    source = network
+    for position, hop in enumerate(hops):
+        ahead = [published for where, published in translated if where > position]
+        if ahead:
+            for published in ahead:
+                yield Sight(hop.device, _element(source, prefix_of(published.public), service, (published.port, published.port)))
+        else:
+            yield Sight(hop.device, _element(source, prefix_of(address), service))
+        source = _masqueraded(site.device(hop.device), hop.leaves, source)
+
+
+def _to_device(site: Site, hops: Sequence[Hop], device: str, network: Prefix, service: FlowService) -> Iterator[Sight]:
+    """To the device's own address on the interface by which the partner reaches it."""
+    last = next((hop for hop in hops if hop.device == device), None)
+    if last is None or last.enters is None:
+        return
+    for own in site.device(device).interface(last.enters).addresses:
+        if own.version == network.version:
+            for hop in hops:
+                yield Sight(hop.device, _element(network, prefix_of(own.ip), service))
+
+
+def _masqueraded(device: Device, leaves: str | None, source: Prefix) -> Prefix:
+    """The source that the next device sees."""
+    translated = leaves in device.nat.masquerade and (source.version == 4 or device.nat.masquerade_ipv6)
+    if not translated or leaves is None:
+        return source
+    return next((prefix_of(own.ip) for own in device.interface(leaves).addresses if own.version == source.version), source)
+
+
+def _element(source: Prefix, destination: Prefix, service: FlowService, ports: tuple[int, int] | None = None) -> Element:
+    protocol = 58 if service.protocol == 1 and source.version == 6 else service.protocol  # `icmp` means the family's own
+    return Element(source=source, destination=destination, protocol=protocol, ports=ports or service.ports)
+
+
+def prefix_of(address: Address) -> Prefix:
+    """The address as a prefix of its own."""
+    return ip_network(address)

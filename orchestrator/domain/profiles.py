@@ -1,0 +1,180 @@
+"""From an isolation profile to the layers that a cut-off lays, device by device.
+
+A slot is named after its profile and the digest of its definition: laying the same profile again changes nothing, a
+redefined profile lies beside the old one, and a packet must pass both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.domain.canonical import digest
+from orchestrator.domain.compile import elements_of, prefix_of
+from orchestrator.domain.layer import Element, Layer
+from orchestrator.domain.network import Address, Device, Grain, Prefix, Site, ZoneKind
+from orchestrator.domain.packet_elements import disjoint
+from orchestrator.domain.policy import Flow, Policy, Profile
+from orchestrator.domain.topology import route
+from orchestrator.errors import Refused, UnknownName
+
+SLOT_DIGITS = 8
+
+
+def layers_of(site: Site, policy: Policy, profile: str) -> tuple[Layer, ...]:
+    """The layers of a profile, in the order of the policy. Raises UnknownName for a profile, device or guard that is not there."""
+    definition = _profile(policy, profile)
+    guards = {device: tuple(names) for device, names in definition.layers.items()}
+    kept = kept_elements(site, policy, definition)
+    scope = tuple(prefix for zone in definition.scope_zones for prefix in site.zone(zone).prefixes)
+    layers = [_layer(site, definition, device, guard, scope, kept.get(device, ())) for device, guard in guards.items()]
+    content = {layer.device: layer.model_dump(mode="json", exclude={"slot", "profile"}) for layer in layers}
+    slot = f"{definition.name}-{digest({'profile': definition.name, 'layers': content})[:SLOT_DIGITS]}"
+    return tuple(layer.model_copy(update={"slot": slot}) for layer in layers)
+
+
+def layers_in_force(site: Site, policy: Policy, slots: Mapping[str, Iterable[str]]) -> dict[str, tuple[Layer, ...]]:
+    """The layers behind the slots that lie on each device. Raises Refused (rule `unknown-slot`) for a slot that no
+    profile of this policy defines: it was laid under another policy, and what it lets pass is not known here."""
+    known = {(layer.device, layer.slot): layer for profile in policy.profiles for layer in layers_of(site, policy, profile.name)}
+    found: dict[str, tuple[Layer, ...]] = {}
+    for device, names in slots.items():
+        for name in names:
+            if (device, name) not in known:
+                raise Refused(
+                    f"{device} holds the slot {name}, which no profile of the ratified policy defines",
+                    rule="unknown-slot",
+                    advice="plan with the policy that it was laid under, or lift that layer by vote",
+                )
+        found[device] = tuple(known[device, name] for name in names)
+    return found
+
+
+def kept_flows(policy: Policy, profile: str) -> tuple[Flow, ...]:
+    """The flows that the profile keeps: decided so in peacetime, or on the keep-list and not decided otherwise."""
+    listed = {entry.flow for entry in policy.keep}
+    return tuple(flow for flow in policy.flows if flow.decisions.get(profile, "keep" if flow.name in listed else "cut") == "keep")
+
+
+def kept_elements(site: Site, policy: Policy, profile: Profile) -> dict[str, tuple[Element, ...]]:
+    """Per device of the profile: what passes its layer. Gateway-to-gateway flows lie on every device that separates their ends."""
+    found: dict[str, list[Element]] = {device: [] for device in profile.layers}
+    for flow in kept_flows(policy, profile.name):
+        for name in flow.partners:
+            for crossed, elements in elements_of(site, flow, policy.partner(name), profile.layers).items():
+                found[crossed] += elements
+    for kept in profile.keeps:
+        element = Element(source=kept.source, destination=kept.destination, protocol=kept.service.protocol, ports=kept.service.ports)
+        for name, guard in profile.layers.items():
+            device = _device(site, name)
+            if Grain.FLOW not in device.grain:
+                continue
+            behind, aside = sides(site, device, guard)
+            layer = Layer(slot="x", profile=profile.name, device=name, guard=guard, behind=behind, aside=aside)
+            if layer.is_behind(element.source.network_address) != layer.is_behind(element.destination.network_address):
+                found[name].append(element)
+    return {name: disjoint(elements) for name, elements in found.items()}
+
+
+def waves(site: Site, devices: Iterable[str]) -> dict[str, int]:
+    """Which wave each device is cut in: 0 first. A device whose management path crosses another one comes before it."""
+    depth = {name: _depth(site, name) for name in devices}
+    deepest = max(depth.values(), default=0)
+    return {name: deepest - steps for name, steps in depth.items()}
+
+
+def sides(site: Site, device: Device, guard: Iterable[str]) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:
+    """(behind, aside): the prefixes that the device reaches through its guard, and the others that the site knows.
+
+    The device's own addresses are aside: what comes through the guard to the device itself crosses it.
+    """
+    names = set(guard)
+    answers: dict[Prefix, bool] = {}
+    if device.ports:
+        answers = _sides_of_ports(site, device, names)
+    else:
+        candidates = [prefix for zone in site.zones if zone.kind is not ZoneKind.MANAGEMENT for prefix in zone.prefixes]
+        candidates += [item.to for item in device.routes]
+        candidates += [own.network for interface in device.interfaces for own in interface.addresses]
+        for prefix in candidates:
+            way = route(site, device, _inside(prefix))
+            if way is not None:
+                answers[prefix] = way[0].name in names
+    for zone in site.zones:
+        if zone.kind is ZoneKind.MANAGEMENT:
+            answers |= dict.fromkeys(zone.prefixes, False)
+    answers |= {prefix_of(own.ip): False for interface in device.interfaces for own in interface.addresses}
+    needed = {prefix: answer for prefix, answer in answers.items() if _nearest_cover(prefix, answers) is not answer}
+    return _sorted(needed, True), _sorted(needed, False)
+
+
+def _layer(site: Site, profile: Profile, name: str, guard: tuple[str, ...], scope: tuple[Prefix, ...], keep: tuple[Element, ...]) -> Layer:
+    device = _device(site, name)
+    known = {item.name for item in device.interfaces} | {port.name for port in device.ports}
+    for item in guard:
+        if item not in known:
+            raise UnknownName(
+                f"{name} has no interface or port {item!r}", advice=f"profile {profile.name}: use one of {', '.join(sorted(known))}"
+            )
+    behind, aside = sides(site, device, guard)
+    coarse = Grain.FLOW not in device.grain or (bool(device.ports) and Grain.PORT in device.grain and not keep and not scope)
+    return Layer(
+        slot="x", profile=profile.name, device=name, guard=guard, scope=scope,
+        keep=() if coarse else keep, behind=behind, aside=aside, coarse=coarse,
+    )  # fmt: skip
+
+
+def _sides_of_ports(site: Site, device: Device, guard: set[str]) -> dict[Prefix, bool]:
+    """A switch routes nothing: a host's port has the host behind it, any other port leads outside."""
+    hosts = [
+        own.ip
+        for host in site.hosts
+        for interface in host.interfaces
+        for own in interface.addresses
+        if interface.link in {f"{device.name}/{port}" for port in guard}
+    ]
+    answers = {prefix: zone.is_external and not hosts for zone in site.zones for prefix in zone.prefixes}
+    return answers | {prefix_of(address): True for address in hosts}
+
+
+def _nearest_cover(prefix: Prefix, answers: Mapping[Prefix, bool]) -> bool | None:
+    """The answer of the longest other prefix around this one."""
+    around = [other for other in answers if other != prefix and other.version == prefix.version and _covers(other, prefix)]
+    return answers[max(around, key=lambda other: other.prefixlen)] if around else None
+
+
+def _covers(wide: Prefix, narrow: Prefix) -> bool:
+    return wide.prefixlen <= narrow.prefixlen and narrow.network_address in wide
+
+
+def _sorted(answers: Mapping[Prefix, bool], wanted: bool) -> tuple[Prefix, ...]:
+    chosen = [prefix for prefix, answer in answers.items() if answer is wanted]
+    return tuple(sorted(chosen, key=lambda prefix: (prefix.version, int(prefix.network_address), prefix.prefixlen)))
+
+
+def _inside(prefix: Prefix) -> Address:
+    return prefix.network_address if prefix.prefixlen >= prefix.max_prefixlen - 1 else prefix[1]
+
+
+def _depth(site: Site, name: str) -> int:
+    """How many devices the management path crosses. A circle of `management_via` is the policy check's to report."""
+    seen: set[str] = set()
+    via = site.device(name).management_via
+    while via is not None and via not in seen:
+        seen.add(via)
+        via = site.device(via).management_via
+    return len(seen)
+
+
+def _profile(policy: Policy, name: str) -> Profile:
+    try:
+        return policy.profile(name)
+    except KeyError:
+        known = ", ".join(profile.name for profile in policy.profiles)
+        raise UnknownName(f"there is no isolation profile {name!r}", advice=f"use one of {known}") from None
+
+
+def _device(site: Site, name: str) -> Device:
+    try:
+        return site.device(name)
+    except KeyError:
+        raise UnknownName(f"there is no device {name!r} in the inventory", advice="correct the profile's `layers`") from None
