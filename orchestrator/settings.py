@@ -8,6 +8,7 @@ inventory/valmont.yml), ORCHESTRATOR_POLICY (default policies/valmont), ORCHESTR
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class StateDirectory:
     def spool(self) -> Path:
         """What could not be written to the log, to be merged later, marked as late."""
         return self.root / "spool"
+
+    @property
+    def spool_fallback(self) -> Path:
+        """The same for when the state directory is on a disk that has become read-only; it does not outlive a reboot."""
+        name = hashlib.sha256(os.fsencode(self.root.absolute())).hexdigest()[:16]
+        return Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "network-isolation-orchestrator" / f"{name}.spool"
 
     @property
     def site_key(self) -> Path:

@@ -156,9 +156,7 @@ class SqliteLog:
     # Opening and verifying
 
     def _connect(self, address: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            address, uri=True, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=16
-        )
+        return sqlite3.connect(address, uri=True, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False)
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -242,8 +240,16 @@ class SqliteLog:
         return chain
 
     def _page(self, start: int, stop: int | None = None) -> list[Row]:
-        limit = _PAGE if stop is None else min(_PAGE, stop - start)
-        return self._database.execute(f"SELECT {COLUMNS} FROM events WHERE seq >= ? ORDER BY seq LIMIT ?", (start, limit)).fetchall()
+        query = f"SELECT {COLUMNS} FROM events WHERE seq >= ? ORDER BY seq LIMIT ?"
+        limits = (start, _PAGE if stop is None else min(_PAGE, stop - start))
+        try:
+            return self._database.execute(query, limits).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+            # Bytes that are not UTF-8: read them all the same, so that the event's hash tells which one it is.
+            self._database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            return self._database.execute(query, limits).fetchall()
 
     # The head outside the database
 
@@ -302,6 +308,8 @@ def _as_log_errors(what: str) -> Iterator[None]:
         if "malformed" in str(error) or "not a database" in str(error):
             raise LogBroken(f"{what}: {error}", advice=_BROKEN_ADVICE) from error
         raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        raise LogBroken(f"{what}: it is damaged ({error})", advice=_BROKEN_ADVICE) from error
     except OSError as error:
         raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
 
