@@ -1,0 +1,283 @@
+"""Reading an nftables device back, exactly: what is not modelled inside our table is named, never ignored.
+
+Two listings are needed. Text (`nft -nnn -s -t`) gives the rules, line by line as `nftables_rules` wrote them, and what
+JSON hides: `flags dormant` (a table that looks normal and lets everything through) and comments. JSON gives the
+elements of the sets, with the seconds that they have left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import ndiff
+from ipaddress import IPv4Address, IPv6Address, ip_network, summarize_address_range
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.dialects.base import Script
+from orchestrator.dialects.nftables_rules import SHARED_SETS, TABLE, Bodies, as_listed, slot_chains, slot_digest, slot_name, slot_sets
+from orchestrator.domain.layer import Element, Observed, ordered
+from orchestrator.domain.network import Prefix
+from orchestrator.errors import DeviceUnknown
+
+_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58}
+_BLOCK = re.compile(r"^\t(\w+) (\S+) \{$")
+_BOOT_LINE = re.compile(r"^(\S+) (\S+) # containment boot file, slot (\S+), layer (\S+), body (\S+)$")
+_EPOCH_LINE = re.compile(r"^(\S+) (\S+) # containment boot file, epoch \d+, body (\S+)$")
+
+
+@dataclass
+class _Structure:
+    """The table's text: what stands directly in it, and its sets, chains and other objects with their lines."""
+
+    loose: list[str] = field(default_factory=list)
+    objects: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass
+class _Entry:
+    key: Any  # as JSON gives it
+    expires_s: int | None
+
+
+def read_back(directory: str) -> Script:
+    """Prints five sections; the last line says that nothing was cut off."""
+    text = f"""\
+export LC_ALL=C
+tables=$(nft list tables) || exit 1
+if printf '%s\\n' "$tables" | grep -qx 'table {TABLE}'; then
+  echo '=== structure'; nft -nnn -s -t list table {TABLE} || exit 1
+  echo '=== elements'; nft -nnn -s -j list table {TABLE} || exit 1
+  echo
+fi
+echo '=== fast paths'; nft list flowtables 2>/dev/null | grep -E '^(table|[[:space:]]+flowtable) '
+echo '=== boot'
+for file in {directory}/*.nft; do
+  [ -e "$file" ] || continue
+  sum=$(tail -n +2 "$file" | sha256sum)
+  printf '%s %s %s\\n' "${{file##*/}}" "${{sum%% *}}" "$(head -n 1 "$file")"
+done
+echo '=== end'
+"""
+    return Script("sh", text)
+
+
+def parse(output: str) -> Observed:
+    """See `Dialect.parse`."""
+    sections = _sections(output)
+    if "end" not in sections or "boot" not in sections:
+        raise DeviceUnknown("the read-back is incomplete: its last line is missing")
+    foreign = _fast_paths(sections.get("fast paths", []))
+    boots, boot_digests, edited = _boot(sections["boot"])
+    foreign += edited
+    if "structure" not in sections:
+        return Observed(present=False, boots_with=boots, foreign=tuple(foreign))
+    structure = _structure(sections["structure"])
+    elements = _elements("\n".join(sections.get("elements", [])))
+    foreign += [f"in the table itself: {line}" for line in structure.loose]
+
+    slots: dict[str, str] = {}
+    names = sorted({name.rpartition("_")[0] for kind, name in structure.objects if _of_a_slot(kind, name)})
+    modelled = {("set", name) for name in SHARED_SETS}
+    foreign += _differences("set", SHARED_SETS, structure)
+    for name in names:
+        sets, chains = slot_sets(slot_name(name)), slot_chains(slot_name(name))
+        modelled |= {("set", one) for one in sets} | {("chain", one) for one in chains}
+        deviations = _differences("set", sets, structure) + _differences("chain", chains, structure)
+        digest, unread = _slot(name, elements, deviations)
+        foreign += deviations + unread
+        slots[slot_name(name)] = digest
+    foreign += [f"{kind} {name} is not ours" for kind, name in sorted(structure.objects) if (kind, name) not in modelled]
+
+    epoch, bad_epoch = _epoch(elements)
+    opened, temporary, bad_openings = _openings(elements)
+    foreign += bad_epoch + bad_openings
+    foreign += [f"the boot file of {slot} differs from what runs" for slot, its in boot_digests.items() if slots.get(slot, its) != its]
+    return Observed(present=True, epoch=epoch, slots=slots, opened=opened, temporary=temporary, boots_with=boots, foreign=tuple(foreign))
+
+
+def _sections(output: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in output.splitlines():
+        if line.startswith("=== "):
+            current = sections.setdefault(line[4:].strip(), [])
+        else:
+            current.append(line)
+    return sections
+
+
+def _structure(lines: Iterable[str]) -> _Structure:
+    found = _Structure()
+    inside: tuple[str, str] | None = None
+    body: list[str] = []
+    for line in lines:
+        if inside is not None:
+            if line == "\t}":
+                found.objects[inside] = tuple(body)
+                inside = None
+            elif line.strip():
+                body.append(line.strip())
+        elif block := _BLOCK.match(line):
+            inside, body = (block[1], block[2]), []
+        elif line.strip() and line not in (f"table {TABLE} {{", "}"):
+            found.loose.append(line.strip())
+    if inside is not None:
+        raise DeviceUnknown(f"the read-back is cut off inside {inside[0]} {inside[1]}")
+    return found
+
+
+def _of_a_slot(kind: str, name: str) -> bool:
+    slot = name.rpartition("_")[0]
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", slot):
+        return False
+    return name in (slot_chains(slot_name(slot)) if kind == "chain" else slot_sets(slot_name(slot)))
+
+
+def _differences(kind: str, expected: Bodies, structure: _Structure) -> list[str]:
+    """In words: what is missing from the expected objects, and what is there besides."""
+    found = []
+    for name, lines in expected.items():
+        wanted = tuple(as_listed(line) for line in lines)
+        body = structure.objects.get((kind, name))
+        if body is None:
+            found.append(f"{kind} {name} is missing")
+        elif body != wanted:
+            for line in ndiff(wanted, body):
+                if line[0] in "+-":
+                    found.append(f"{kind} {name}: {'unexpected' if line[0] == '+' else 'missing'}: {line[2:]}")
+    return found
+
+
+def _elements(text: str) -> dict[str, list[_Entry]]:
+    try:
+        listed = json.loads(text)["nftables"]
+        sets = [item["set"] for item in listed if "set" in item]
+        return {one["name"]: [_entry(raw) for raw in one.get("elem", [])] for one in sets}
+    except (ValueError, KeyError, TypeError) as failure:
+        raise DeviceUnknown(f"the elements cannot be read: {failure}") from failure
+
+
+def _entry(raw: Any) -> _Entry:
+    if isinstance(raw, dict) and "elem" in raw:
+        inner = raw["elem"]
+        expires = inner.get("expires", inner.get("timeout"))
+        return _Entry(inner["val"], None if expires is None else int(expires))
+    return _Entry(raw, None)
+
+
+def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -> tuple[str, list[str]]:
+    """The digest of the slot as it is, and the elements of it that we cannot model."""
+    unread: list[str] = []
+    guard = [str(entry.key) for entry in elements.get(f"{name}_ports", [])]
+    scope: list[Prefix] = []
+    keep: list[Element] = []
+    for family in ("4", "6"):
+        for entry in elements.get(f"{name}_scope{family}", []):
+            prefix = _prefix(entry.key)
+            if prefix is None:
+                unread.append(_not_ours(f"{name}_scope{family}", entry))
+            else:
+                scope.append(prefix)
+        for kind in ("", "p"):
+            for entry in elements.get(f"{name}_keep{kind}{family}", []):
+                element = _element(entry.key)
+                if element is None:
+                    unread.append(_not_ours(f"{name}_keep{kind}{family}", entry))
+                else:
+                    keep.append(element)
+    return slot_digest(guard, scope, ordered(keep), deviations + unread), unread
+
+
+def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], tuple[tuple[Element, int], ...], list[str]]:
+    opened: list[Element] = []
+    temporary: list[tuple[Element, int]] = []
+    unread: list[str] = []
+    for name in SHARED_SETS:
+        for entry in elements.get(name, []) if name != "epoch" else []:
+            element = _element(entry.key)
+            if element is None:
+                unread.append(_not_ours(name, entry))
+                continue
+            opened.append(element)
+            if entry.expires_s is not None:
+                temporary.append((element, entry.expires_s))
+    temporary.sort(key=lambda pair: pair[0].sort_key())
+    return ordered(opened), tuple(temporary), unread
+
+
+def _epoch(elements: dict[str, list[_Entry]]) -> tuple[int | None, list[str]]:
+    entries = elements.get("epoch", [])
+    if len(entries) == 1 and isinstance(entries[0].key, int):
+        return entries[0].key, []
+    return None, [f"set epoch holds {len(entries)} generations"] if entries else []
+
+
+def _not_ours(name: str, entry: _Entry) -> str:
+    return f"set {name}: unexpected element: {json.dumps(entry.key)}"
+
+
+def _element(key: Any) -> Element | None:
+    """The box of a concatenation, or None when it is none of ours (an address range, a protocol without a model …)."""
+    if not isinstance(key, dict) or len(key.get("concat", ())) not in (3, 4):
+        return None
+    source, destination, protocol, *ports = key["concat"]
+    try:
+        return Element.model_validate(
+            {
+                "source": _prefix(source), "destination": _prefix(destination), "protocol": _PROTOCOLS.get(protocol, protocol),
+                "ports": _ports(ports[0]) if ports else None,
+            }
+        )  # fmt: skip
+    except (ValidationError, ValueError, TypeError):
+        return None
+
+
+def _ports(raw: Any) -> tuple[int, int]:
+    low, high = raw["range"] if isinstance(raw, dict) else (raw, raw)
+    return int(low), int(high)
+
+
+def _prefix(raw: Any) -> Prefix | None:
+    if isinstance(raw, dict) and "range" in raw:
+        first, last = (ip_network(end).network_address for end in raw["range"])
+        if isinstance(first, IPv4Address) and isinstance(last, IPv4Address):
+            whole: list[Prefix] = list(summarize_address_range(first, last))
+        elif isinstance(first, IPv6Address) and isinstance(last, IPv6Address):
+            whole = list(summarize_address_range(first, last))
+        else:
+            return None
+        return whole[0] if len(whole) == 1 else None
+    if isinstance(raw, dict) and "prefix" in raw:
+        return ip_network(f"{raw['prefix']['addr']}/{raw['prefix']['len']}")
+    return ip_network(raw) if isinstance(raw, str) else None
+
+
+def _fast_paths(lines: list[str]) -> list[str]:
+    """Flowtables carry packets past every forward chain, ours included."""
+    return [f"fast path past the layer: {line.strip(' {')}" for line in lines if "flowtable" in line]
+
+
+def _boot(lines: list[str]) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
+    """Slots that the device boots with, their digests, and what is wrong in the directory."""
+    boots: dict[str, str] = {}
+    wrong: list[str] = []
+    for line in lines:
+        if slot := _BOOT_LINE.match(line):
+            name, found, its, layer, body = slot.groups()
+            if found == body and name == f"{its}.nft":
+                boots[its] = layer
+                continue
+        elif epoch := _EPOCH_LINE.match(line):
+            name, found, body = epoch.groups()
+            if found == body and name == EPOCH_FILE:
+                continue
+        if line.strip():
+            wrong.append(f"boot file {line.split()[0]} is not as we wrote it")
+    return tuple(sorted(boots)), boots, wrong
+
+
+EPOCH_FILE = "_epoch.nft"  # no slot begins with an underscore
