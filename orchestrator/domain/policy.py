@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from orchestrator.domain.network import Address, Model, Name, PortName, Prefix
 
@@ -27,7 +27,12 @@ def _duration(value: Any) -> Any:
 
 
 StageName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+def _whole_seconds(value: timedelta) -> str:
+    """As JSON: the same notation, so that a policy read back from the log is the same policy."""
+    return f"{int(value.total_seconds())}s"
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_whole_seconds, return_type=str, when_used="json")]
 
 
 class Role(StrEnum):
