@@ -63,7 +63,10 @@ def voters(state: SiteState, stage: Stage, status: StageStatus) -> Mapping[str, 
 
 
 def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:
-    """The partners that a stage opens to."""
+    """The partners that a stage opens to: those of its plan, when it has one (others are deferred)."""
+    plan = state.stage(stage.name).plan
+    if plan is not None:
+        return plan.partners
     policy = in_force(state).policy
     named = dict.fromkeys(partner for flow in stage.flows for partner in policy.flow(flow).partners)
     return tuple(partner for partner in named if stage.partners is None or partner in stage.partners)
@@ -72,6 +75,8 @@ def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:
 def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
     """The conditions of the stage that do not hold now: predecessors, evidence, attestations."""
     overlay = in_force(state).policy.rehearsal
+    plan = state.stage(stage.name).plan
+    flows = set(plan.flows if plan else stage.flows)
     for needed in stage.requires:
         before = state.stage(needed.stage)
         open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
@@ -80,6 +85,8 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
         elif now < moment(before.opened_at) + open_for:
             yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
     for gate in stage.gates:
+        if gate.flows and flows.isdisjoint(gate.flows):
+            continue
         pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name)]
         if not any(gate.fresh is None or now <= moment(piece.at) + gate.fresh for piece in pieces):
             what = "is too old" if pieces else "is missing"

@@ -198,46 +198,56 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
 
 
 def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
-    """Suspends what it touches. `devices` in the body confines that to the stages with a part on one of them."""
-    epoch = max(state.epoch, int(event.body.get("epoch", 0)))
-    touched = event.body.get("devices")
-    state = replace(
-        _with_posture(state, event),
-        epoch=epoch,
-        last_cutoff=Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor),
-    )
+    """Suspends what it touches. `devices` in the body confines that to the stages with a part on one of them.
+
+    An order that is known already (its outcome reached the log before it, from the spool) changes nothing.
+    """
+    epoch = _epoch(event)
+    if state.last_cutoff is not None and epoch <= state.last_cutoff.epoch:
+        return state
+    touched = event.body.get("devices") if event.type is E.CUTOFF_ORDERED else None
+    cutoff = Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor)
+    state = replace(_with_posture(state, event, E.CUTOFF_ORDERED), epoch=max(state.epoch, epoch), last_cutoff=cutoff)
     for status in state.stages.values():
         on = {device.device for device in status.plan.devices} if status.plan else set()
         if touched is None or status.state in stages.RUNNING | stages.VOTING or on & set(touched):
-            state = _with_stage(state, replace(_moved(status, event), detail="a cut-off came"))
+            moved = stages.after(status.state, E.CUTOFF_ORDERED, status.name)
+            if moved is not status.state:
+                state = _with_stage(state, replace(status, state=moved, since=event.at, detail="a cut-off came"))
     return state
 
 
 def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
     """Where the layer was laid, nothing of ours is open any more."""
-    name = event.device or str(event.body["device"])
-    step = str(event.body.get("step", ""))
-    device = replace(state.device(name), step=step, since=event.at)
-    if step == "applied":
-        slots = event.body.get("slots", ())
-        laid = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, "")
-        epoch = event.body.get("epoch")
+    state = _cutoff_ordered(state, event)  # an outcome proves its order, wherever that was recorded
+    device = state.device(str(event.device))
+    if device.epoch is not None and _epoch(event) < device.epoch:
+        return state  # a late entry from the spool: a later cut-off has been there since
+    step = str(event.body["step"])
+    device = replace(device, step=step, since=event.at)
+    if event.body.get("laid", step == "applied"):
         device = replace(
             device,
-            slots={**device.slots, **laid},
-            epoch=int(epoch) if epoch is not None else device.epoch,
+            slots={**device.slots, **event.body["slots"]},
+            epoch=_epoch(event),
             openings={},
             releases={},
             pending={},
+            fingerprint=event.body.get("fingerprint", ""),
         )
-    state = replace(state, epoch=max(state.epoch, int(event.body.get("epoch") or 0)))
     return _with_device(state, device)
 
 
 def _cutoff_ended(state: SiteState, event: Event) -> SiteState:
+    state = _cutoff_ordered(state, event)
+    if state.last_cutoff is None or _epoch(event) < state.last_cutoff.epoch or event.type not in postures.TABLE[state.posture]:
+        return state  # late: the site has moved on since
     verdict: Literal["verified", "partial"] = "verified" if event.type is E.CUTOFF_VERIFIED else "partial"
-    cutoff = replace(state.last_cutoff, verdict=verdict) if state.last_cutoff else None
-    return replace(_with_posture(state, event), last_cutoff=cutoff)
+    return replace(_with_posture(state, event), last_cutoff=replace(state.last_cutoff, verdict=verdict))
+
+
+def _epoch(event: Event) -> int:
+    return int(event.body["epoch"])
 
 
 def _layer_lifted(state: SiteState, event: Event) -> SiteState:
@@ -374,8 +384,8 @@ def _reason(event: Event) -> str:
     return str(reason)
 
 
-def _with_posture(state: SiteState, event: Event) -> SiteState:
-    posture = postures.after(state.posture, event.type)
+def _with_posture(state: SiteState, event: Event, as_: E | None = None) -> SiteState:
+    posture = postures.after(state.posture, as_ or event.type)
     return replace(state, posture=posture, posture_since=event.at if posture is not state.posture else state.posture_since)
 
 

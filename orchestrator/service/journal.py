@@ -1,0 +1,70 @@
+"""The log together with the state folded from it: read what is new, decide, append; again if somebody was faster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import islice
+
+from orchestrator.domain.events import Head, NewEvent
+from orchestrator.domain.merkle import root
+from orchestrator.domain.state import SiteState, apply
+from orchestrator.errors import Stale
+from orchestrator.ports import Clock, Log
+
+_ATTEMPTS = 20
+
+
+class Journal:
+    """Safe for several threads; other processes (the emergency command) may append to the same log at any time."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._log, self._clock = log, clock
+        self._state = SiteState()
+        self._roots: dict[int, str] = {}
+        self._lock = threading.RLock()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def head(self) -> Head:
+        """The log's head; a head that was handed out to a voter is remembered."""
+        head = self._log.head()
+        self._roots[head.size] = head.root
+        return head
+
+    def state(self) -> SiteState:
+        """The state after everything that is in the log now. Raises LogUnavailable."""
+        with self._lock:
+            for event in self._log.read(self._state.seq + 1):
+                self._state = apply(self._state, event)
+            return self._state
+
+    def decide(self, decision: Callable[[SiteState, datetime], Sequence[NewEvent]]) -> SiteState:
+        """Appends what `decision` makes of the present state, and returns the state after it.
+
+        The decision is taken again if the log has grown in the meantime. What it raises is raised, and nothing is appended.
+        Durable on return. Raises LogUnavailable.
+        """
+        for _ in range(_ATTEMPTS):
+            state = self.state()
+            events = decision(state, self.now())
+            if not events:
+                return state
+            try:
+                self._log.append(events, expected=state.seq + 1)
+            except Stale:
+                continue
+            return self.state()
+        raise Stale("others keep writing to the log", rule="busy", advice="try again")
+
+    def root_at(self, size: int) -> str | None:
+        """The root of the log when it had `size` events; None for a size it has not reached."""
+        head = self.head()
+        if size > head.size:
+            return None
+        if size not in self._roots:
+            leaves = (bytes.fromhex(event.hash) for event in islice(self._log.read(0), size))
+            self._roots[size] = root(leaves).hex()
+        return self._roots[size]
