@@ -27,6 +27,8 @@ def _duration(value: Any) -> Any:
 
 
 StageName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
+
+
 def _whole_seconds(value: timedelta) -> str:
     """As JSON: the same notation, so that a policy read back from the log is the same policy."""
     return f"{int(value.total_seconds())}s"
