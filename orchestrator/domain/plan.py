@@ -57,6 +57,7 @@ class Plan(Model):
     devices: tuple[DevicePlan, ...]
     becomes_possible: tuple[Reachability, ...]
     probes: tuple[Probe, ...]  # what must pass and what must not, care assertions included
+    unprobed: tuple[str, ...] = ()  # what opens and no probe can show, for people: no vantage point, no declared answer
     confirm_window_s: int
     observation_s: int
     expires_after_s: int

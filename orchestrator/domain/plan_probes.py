@@ -1,0 +1,192 @@
+"""What is asked on live traffic to verify a stage: what must pass, what must not, and whether care goes on.
+
+Positive: every flow, partner, family and service, from a vantage point that has the partner's address (or from the
+application's own host). Negative: other vantage points to the same service, other services from the same vantage point,
+and from the inside to the internet; only where a guard on the way stops them, so that a pass is a hole and not an error
+of ours. What can be asked of nobody is told to people instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from orchestrator.domain.compile import without_prefixes
+from orchestrator.domain.network import Address, Node, Prefix, Site
+from orchestrator.domain.policy import Flow, FlowService, Partner, Policy
+from orchestrator.domain.probes import Probe, Purpose
+from orchestrator.domain.questions import (
+    Containment,
+    Question,
+    addresses_in,
+    answer_kind,
+    probe_of,
+    service_of,
+    single,
+    way_of,
+)
+from orchestrator.domain.topology import owner_of
+
+TRANSACTIONS = {"record": "/record/42", "image": "/image/probe"}  # paths of a transaction probe
+_NAMES = {1: "icmp", 50: "esp", 58: "icmpv6"}
+
+
+def stage_probes(
+    site: Site, policy: Policy, pairs: Sequence[tuple[Flow, Partner]], after: Containment
+) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
+    """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open."""
+    probes: dict[str, Probe] = {}
+    unprobed: list[str] = []
+    seen: set[Question] = set()
+    for flow, partner in pairs:
+        for question, probe, about in positive(site, flow, partner):
+            if probe is None:
+                unprobed.append(about)
+            else:
+                probes.setdefault(_key(probe), probe)
+            neighbours = [item for item in dict.fromkeys(_beside(site, flow, question)) if item not in seen]
+            seen.update(neighbours)
+            for negative in _stopped(site, neighbours, after, about=flow.name):
+                probes.setdefault(_key(negative), negative)
+    care = care_probes(site, policy, ())
+    return (*probes.values(), *care), tuple(dict.fromkeys(unprobed))
+
+
+def positive(site: Site, flow: Flow, partner: Partner) -> Iterator[tuple[Question, Probe | None, str]]:
+    """Per family and service of the conversation: the question, its probe, and what to tell people when there is none."""
+    for inside, service in ((address, service) for address in _inside(site, flow) for service in flow.services):
+        about = f"{flow.name} with {partner.name}, IPv{inside.version}, {_said(service)}"
+        best: tuple[Question, Probe | None] | None = None
+        for outside in _far_ends(site, flow, partner, inside.version, service):
+            question = Question(flow.direction, inside, outside, partner.zone, service, flow.terminates_on)
+            way = way_of(site, question)
+            probe = probe_of(site, Purpose.POSITIVE, question, way, about=flow.name) if way is not None else None
+            if best is None or (probe is not None and best[1] is None):
+                best = (question, probe)
+            if probe is not None:
+                break
+        if best is None:
+            outside = next((network[0] for network in partner.networks if network.version == inside.version), inside)
+            best = (Question(flow.direction, inside, outside, partner.zone, service, flow.terminates_on), None)
+        yield *best, about
+
+
+def care_probes(site: Site, policy: Policy, sacrificed: Iterable[str]) -> tuple[Probe, ...]:
+    """The care assertions that hold, in both families where both ends have them."""
+    given_up = set(sacrificed)
+    probes = []
+    for care in policy.care:
+        if care.name in given_up:
+            continue
+        start, end = site.host(care.from_host), site.host(care.to_host)
+        for _, address in addresses_in(site, end, external=False):
+            kind = answer_kind(site, address, care.service)
+            if not start.is_vantage_point or kind is None:
+                continue
+            transaction = "transaction" if care.transaction is not None else kind
+            probes.append(
+                Probe(
+                    id=f"care:{care.name}:{address}",
+                    purpose=Purpose.CARE,
+                    vantage=start.name,
+                    destination=address,
+                    kind=transaction,
+                    port=care.service.ports[0] if care.service.ports else None,
+                    path=TRANSACTIONS[care.transaction] if care.transaction else "/",
+                    timeout_s=3.0,
+                    about=care.name,
+                )
+            )
+    return tuple(probes)
+
+
+def _stopped(site: Site, questions: Iterable[Question], after: Containment, *, about: str) -> Iterator[Probe]:
+    for question in questions:
+        way = way_of(site, question)
+        if way is not None and after.stops(way) is not None:
+            probe = probe_of(site, Purpose.NEGATIVE, question, way, about=about)
+            if probe is not None:
+                yield probe
+
+
+def _beside(site: Site, flow: Flow, asked: Question) -> Iterator[Question]:
+    """The neighbours of a question that the stage opens; those that are open for another reason are left out later."""
+    strangers = [(zone, address) for host in site.hosts if host.is_vantage_point for zone, address in _first_outside(site, host)]
+    if flow.direction == "in":
+        for zone, address in strangers:  # somebody else to the same service
+            if address.version == asked.inside.version and address != asked.outside:
+                yield asked._replace(outside=address, zone=zone)
+        for inside, service in published_services(site, asked.inside.version):  # the same partner to anything else that is published
+            yield asked._replace(inside=inside, service=service, terminates_on=None)
+        for service in _declared(site, asked.inside):  # and to the other services of the same application
+            yield asked._replace(service=service)
+    else:
+        for zone, address in strangers:  # the application to somebody else
+            if address.version == asked.inside.version and address != asked.outside:
+                yield asked._replace(outside=address, zone=zone)
+    for host in site.hosts:  # from the inside to the outside at large
+        if not host.is_vantage_point:
+            continue
+        for _, own in addresses_in(site, host, external=False):
+            if own.version != asked.inside.version:
+                continue
+            if flow.direction == "out" and own != asked.inside:
+                yield asked._replace(inside=own)  # another host in the application's place
+            for zone, address in strangers[:2]:  # the first stranger, once per family
+                for service in _declared(site, address)[:2]:
+                    if address.version == own.version:
+                        yield Question("out", own, address, zone, service)
+
+
+def published_services(site: Site, version: int) -> tuple[tuple[Address, FlowService], ...]:
+    """Everything that a device publishes: the inside address (in the family asked for) and service behind it."""
+    found: dict[tuple[Address, FlowService], None] = {}
+    for device in site.devices:
+        for item in device.nat.published:
+            owner = owner_of(site, item.to)
+            for _, address in addresses_in(site, owner[0], external=False) if owner is not None else ():
+                if address.version == version:
+                    found.setdefault((address, service_of(item.protocol, item.to_port)))
+    return tuple(found)
+
+
+def _first_outside(site: Site, host: Node) -> tuple[tuple[str, Address], ...]:
+    """The first address of each external interface and family."""
+    found: dict[tuple[str, int], Address] = {}
+    for zone, address in addresses_in(site, host, external=True):
+        found.setdefault((zone, address.version), address)
+    return tuple((zone, address) for (zone, _), address in found.items())
+
+
+def _inside(site: Site, flow: Flow) -> tuple[Address, ...]:
+    return flow.addresses if flow.terminates_on is None else tuple(address for address in flow.addresses if owner_of(site, address))
+
+
+def _far_ends(site: Site, flow: Flow, partner: Partner, version: int, service: FlowService) -> Iterator[Address]:
+    """Addresses of hosts of the inventory within the partner's networks: vantage points, or those that declare the service."""
+    networks: list[Prefix] = [
+        rest for network in partner.networks if network.version == version for rest in without_prefixes(network, flow.deny_from)
+    ]
+    for host in site.hosts:
+        for zone, address in addresses_in(site, host, external=True):
+            if zone != partner.zone or address.version != version or not any(address in network for network in networks):
+                continue
+            if flow.direction == "in" or answer_kind(site, address, service) is not None:
+                yield address
+
+
+def _declared(site: Site, address: Address) -> tuple[FlowService, ...]:
+    owner = owner_of(site, address)
+    return tuple(service_of(item.transport, item.port) for item in owner[0].services) if owner is not None else ()
+
+
+def _said(service: FlowService) -> str:
+    if service.ports is None:
+        return _NAMES.get(service.protocol, f"protocol {service.protocol}")
+    return f"{'tcp' if service.protocol == 6 else 'udp'}/{service.ports[0]}"
+
+
+def _key(probe: Probe) -> str:
+    return f"{probe.vantage}|{probe.source}|{probe.destination}|{probe.kind}|{probe.port}"
+
+
+__all__ = ["care_probes", "positive", "published_services", "single", "stage_probes"]

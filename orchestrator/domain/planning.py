@@ -1,0 +1,221 @@
+"""The plan of a stage: what is opened on which device, what becomes possible, and what will be asked to verify it.
+
+1 the conversations: the stage's flows with their partners
+2 the elements that each guarded device on their way must hold, less those it lets pass already
+3 the coarse guards on their way that are still closed, and the proof that flow devices stand behind every one
+4 the scripts, flow devices first, coarse ones after
+5 what becomes possible, in words; the probes; what no probe can show
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from orchestrator.domain.compile import elements_of, is_guarded, paths_of
+from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
+from orchestrator.domain.network import Device, Site
+from orchestrator.domain.packet_elements import packets_of, without
+from orchestrator.domain.packets import PacketSet, describe_range
+from orchestrator.domain.plan import DevicePlan, Plan, Reachability, RenderedScript
+from orchestrator.domain.plan_probes import stage_probes
+from orchestrator.domain.policy import Flow, Partner, Policy, Stage
+from orchestrator.domain.questions import Containment
+from orchestrator.domain.release_proof import prove_releases
+from orchestrator.errors import Refused, UnknownName
+
+Render = Callable[[Device, DeviceChange, bool], tuple[RenderedScript, RenderedScript, RenderedScript]]
+"""The scripts (open, confirm, close) of one device's change; the bool: whether the openings end by themselves (`{until}`)."""
+
+
+@dataclass
+class _Changes:
+    """What is gathered conversation by conversation."""
+
+    openings: dict[str, list[Opening]] = field(default_factory=dict)
+    releases: dict[str, set[str]] = field(default_factory=dict)
+    possible: list[Reachability] = field(default_factory=list)
+
+
+def canary_of(stage: Stage) -> str | None:
+    """The partner that is opened first, alone."""
+    return stage.canary.partner if stage.canary is not None else None
+
+
+def conversations(policy: Policy, stage: Stage, partners: Collection[str] | None = None) -> tuple[tuple[Flow, Partner], ...]:
+    """The stage's flows, each with its partners, in the order of the policy. `partners` restricts them further.
+
+    Raises UnknownName for a partner that no flow of the stage has.
+    """
+    allowed = set(stage.partners) if stage.partners is not None else None
+    found = [
+        (policy.flow(flow), policy.partner(name))
+        for flow in stage.flows
+        for name in policy.flow(flow).partners
+        if allowed is None or name in allowed
+    ]
+    known = {partner.name for _, partner in found}
+    for name in partners or ():
+        if name not in known:
+            raise UnknownName(f"stage {stage.name} opens nothing to {name!r}", advice=f"use one of {', '.join(sorted(known))}")
+    return tuple(pair for pair in found if partners is None or pair[1].name in partners)
+
+
+def plan_stage(
+    site: Site,
+    policy: Policy,
+    stage: Stage,
+    *,
+    layers_in_force: Mapping[str, tuple[Layer, ...]],
+    already_open: Mapping[str, tuple[Element, ...]],
+    policy_digest: str,
+    inventory_digest: str,
+    render: Render,
+    already_released: Mapping[str, Collection[str]] | None = None,
+    partners: Collection[str] | None = None,
+    untrusted: Collection[str] = (),
+    unfenced: Collection[str] = (),
+) -> Plan:
+    """The plan. `layers_in_force` are those read back as applied; `already_open` what the stages before have made lasting.
+
+    Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `untrusted-device`, `coarse-behind-flow`, `lift-needs-its-own-plan`.
+    """
+    if stage.lifts:
+        raise Refused(f"{stage.name} lifts the layer: it opens no flow", rule="lift-needs-its-own-plan")
+    if not any(layers_in_force.values()):
+        raise Refused("no device holds a layer of ours: there is nothing to reopen", rule="nothing-is-cut", advice="orchestrator status")
+    before = Containment(layers_in_force, already_open, already_released or {})
+    pairs = conversations(policy, stage, partners)
+    changes = _changes(site, before, pairs)
+    for device in (*changes.openings, *changes.releases):
+        if device in untrusted:
+            raise Refused(f"{device} is not trusted: nothing is opened on it", rule="untrusted-device")
+    prove_releases(site, changes.releases, layers_in_force, released=before.released, untrusted=untrusted, unfenced=unfenced)
+    after = Containment(
+        layers_in_force,
+        {name: (*already_open.get(name, ()), *(item.element for item in changes.openings.get(name, ()))) for name in layers_in_force},
+        {name: {*before.released.get(name, ()), *changes.releases.get(name, ())} for name in layers_in_force},
+    )
+    probes, unprobed = stage_probes(site, policy, pairs, after)
+    overlay = policy.rehearsal
+    return Plan(
+        site=site.name,
+        stage=stage.name,
+        flows=tuple(dict.fromkeys(flow.name for flow, _ in pairs)),
+        partners=tuple(dict.fromkeys(partner.name for _, partner in pairs)),
+        policy_digest=policy_digest,
+        inventory_digest=inventory_digest,
+        rehearsal=overlay is not None,
+        devices=_devices(site, changes, render, until=_closes_by_itself(pairs)),
+        becomes_possible=tuple(changes.possible),
+        probes=probes,
+        unprobed=unprobed,
+        confirm_window_s=_seconds(overlay.confirm_window if overlay else stage.confirm_window),
+        observation_s=_seconds(overlay.observation if overlay else stage.observation),
+        expires_after_s=_seconds(stage.plan_expiry),
+    )
+
+
+def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]]) -> _Changes:
+    changes = _Changes()
+    guards = {device: {name for layer in layers for name in layer.guard} for device, layers in before.layers.items()}
+    passing: dict[str, PacketSet] = {device: before.passes(device) for device in before.layers}
+    for flow, partner in pairs:
+        ways = paths_of(site, flow, partner)
+        if not ways or not all(ways):
+            raise Refused(
+                f"the routes of the inventory lead {flow.name} with {partner.name} through no exit",
+                rule="no-path",
+                advice="orchestrator policy check says which route is missing",
+            )
+        wanted = elements_of(site, flow, partner, _flow_grain(before.layers))
+        fresh = {device: without(elements, passing[device]) for device, elements in wanted.items()}
+        for device, elements in fresh.items():
+            passing[device] = passing[device] | packets_of(elements)
+            changes.openings.setdefault(device, []).extend(
+                Opening(flow=flow.name, partner=partner.name, element=element) for element in elements
+            )
+        released = False
+        for hop in (hop for hops in ways for hop in hops if is_guarded(hop, guards)):
+            for name in _closed(before, hop.device) & {hop.enters, hop.leaves}:
+                changes.releases.setdefault(hop.device, set()).add(str(name))
+                released = True
+        if released or any(fresh.values()):
+            changes.possible += _in_words(flow, partner, [hop.device for hops in ways for hop in hops], wanted, fresh)
+    return changes
+
+
+def _flow_grain(layers: Mapping[str, Sequence[Layer]]) -> dict[str, set[str]]:
+    """The guards at which elements count: a coarse layer has none."""
+    return {device: {name for layer in laid if not layer.coarse for name in layer.guard} for device, laid in layers.items()}
+
+
+def _closed(before: Containment, device: str) -> set[str]:
+    """The coarse guards of the device that nobody has released."""
+    guards = {name for layer in before.layers.get(device, ()) if layer.coarse for name in layer.guard}
+    return guards - set(before.released.get(device, ()))
+
+
+def _in_words(
+    flow: Flow, partner: Partner, order: Sequence[str], wanted: Mapping[str, tuple[Element, ...]], fresh: Mapping[str, tuple[Element, ...]]
+) -> list[Reachability]:
+    """As the innermost device that changes sees it: the application's own addresses."""
+    through = tuple(dict.fromkeys(device for device in order if device in wanted))
+    innermost = next((device for device in reversed(through) if fresh.get(device)), None)
+    shown = fresh[innermost] if innermost is not None else next((wanted[device] for device in reversed(through)), ())
+    return [
+        Reachability(
+            flow=flow.name,
+            partner=partner.name,
+            source=describe_range(box.family, box.source),
+            destination=describe_range(box.family, box.destination),
+            service=box.describe_service(),
+            through=through,
+        )
+        for box in packets_of(shown).readable()
+    ]
+
+
+def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
+    kinds = {flow.on_expiry for flow, _ in pairs}
+    if len(kinds) > 1:
+        raise Refused(
+            "some flows of this stage close by themselves and some do not: they cannot share one plan",
+            rule="mixed-expiry",
+            advice="put the flows with `on_expiry: close` in a stage of their own",
+        )
+    return kinds == {"close"}
+
+
+def _devices(site: Site, changes: _Changes, render: Render, *, until: bool) -> tuple[DevicePlan, ...]:
+    """Flow devices are order 0, the coarse ones that they stand behind order 1."""
+    plans = []
+    names = {name for name, openings in changes.openings.items() if openings} | set(changes.releases)
+    for device in (item for item in site.devices if item.name in names):
+        change = DeviceChange(
+            device=device.name,
+            openings=tuple(sorted(changes.openings.get(device.name, ()), key=_order)),
+            releases=tuple(sorted(changes.releases.get(device.name, ()))),
+        )  # fmt: skip
+        opening, confirming, closing = render(device, change, until)
+        plans.append(
+            DevicePlan(
+                device=device.name,
+                platform=device.platform.value,
+                order=1 if change.releases else 0,
+                change=change,
+                open=opening,
+                confirm=confirming,
+                close=closing,
+            )
+        )
+    return tuple(sorted(plans, key=lambda plan: plan.order))
+
+
+def _order(opening: Opening) -> tuple[str, str, tuple[int, ...]]:
+    return opening.flow, opening.partner, opening.element.sort_key()
+
+
+def _seconds(duration: timedelta) -> int:
+    return round(duration.total_seconds())

@@ -1,0 +1,186 @@
+"""One conversation between one inside and one outside address: which way it takes, and whether the layers stop it.
+
+Plans and cut packs ask live traffic only what this module can answer beforehand: a negative probe is made when a guard
+on the way stops it, never on the guess that it should be blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from orchestrator.domain.compile import elements_of, paths_of, prefix_of, publications
+from orchestrator.domain.layer import Element, Layer
+from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
+from orchestrator.domain.packet_elements import packets_of
+from orchestrator.domain.packets import PacketSet
+from orchestrator.domain.policy import Flow, FlowService, Partner, Text
+from orchestrator.domain.probes import Probe, Purpose
+from orchestrator.domain.topology import Hop, owner_of
+
+ICMP = FlowService(protocol=1)
+_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp", 58: "icmpv6"}
+
+
+class Question(NamedTuple):
+    """`direction` is who opens: `in` from `outside` (in the external zone `zone`) to `inside`, `out` the other way."""
+
+    direction: Literal["in", "out"]
+    inside: Address
+    outside: Address
+    zone: str
+    service: FlowService
+    terminates_on: str | None = None
+
+
+class Way(NamedTuple):
+    """`hops` from outside to inside; `sights` is how each device of flow grain sees the packet."""
+
+    exit: Exit
+    hops: tuple[Hop, ...]
+    sights: Mapping[str, tuple[Element, ...]]
+
+
+@dataclass(frozen=True)
+class Containment:
+    """What lies on the devices: layers, elements opened in them, coarse guards released."""
+
+    layers: Mapping[str, Sequence[Layer]]
+    opened: Mapping[str, Collection[Element]] = field(default_factory=dict)
+    released: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def passes(self, device: str) -> PacketSet:
+        """What gets through all flow-grain layers of the device: opened, or kept by each of them."""
+        kept: PacketSet | None = None
+        for layer in self.layers.get(device, ()):
+            if not layer.coarse:
+                own = packets_of(layer.keep)
+                kept = own if kept is None else kept & own
+        return packets_of(self.opened.get(device, ())) | (kept or PacketSet())
+
+    def stops(self, way: Way) -> str | None:
+        """The first device, from outside, that stops the conversation; None when no guard on the way does."""
+        return next((hop.device for hop in way.hops if self._stops_at(hop, way.sights.get(hop.device, ()))), None)
+
+    def _stops_at(self, hop: Hop, sights: Sequence[Element]) -> bool:
+        for layer in self.layers.get(hop.device, ()):
+            names = set(layer.guard) & {hop.enters, hop.leaves}
+            if not names:
+                continue
+            if layer.coarse:
+                if names - set(self.released.get(hop.device, ())):
+                    return True
+                continue
+            concerned = [sight for sight in sights if not layer.scope or _within(sight, layer)]
+            allowed = packets_of(layer.keep) | packets_of(self.opened.get(hop.device, ()))
+            if not packets_of(concerned) <= allowed:
+                return True
+        return False
+
+
+def _within(sight: Element, layer: Layer) -> bool:
+    ends = (sight.source, sight.destination)
+    return any(end.version == prefix.version and end.network_address in prefix for end in ends for prefix in layer.scope)
+
+
+def way_of(site: Site, question: Question) -> Way | None:
+    """Through the exit that the inside host's own routes lead to; None when they lead to none that reaches the zone."""
+    for exit_ in site.exits:
+        if not _leads_to(site, exit_, question.zone):
+            continue
+        flow, partner = _as_flow(question, exit_)
+        for hops in paths_of(site, flow, partner):
+            if hops:
+                return Way(_innermost(site, hops), hops, elements_of(site, flow, partner))
+    return None
+
+
+def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, about: str, timeout_s: float = 1.0) -> Probe | None:
+    """The question as a probe; None when no vantage point has the asking address or nobody declares an answer.
+
+    Coming in, IPv4 goes to the published address where a device on the way translates it.
+    """
+    asking, asked = (question.outside, question.inside) if question.direction == "in" else (question.inside, question.outside)
+    vantage = owner_of(site, asking)
+    if vantage is None or not isinstance(vantage[0], Host) or not vantage[0].is_vantage_point:
+        return None
+    kind = answer_kind(site, asked, question.service)
+    if kind is None:
+        return None
+    target, port = asked, question.service.ports[0] if question.service.ports else None
+    published = publication(site, question, way)
+    if published is not None:
+        target, port = published.public, published.port
+    elif question.direction == "in" and asked.version == 4 and question.terminates_on is None and _is_translating(site, way):
+        return None  # behind a translation that does not publish it: nobody outside can even address it
+    service = f"{_NAMES[question.service.protocol]}{f'/{port}' if port else ''}"
+    return Probe(
+        id=f"{purpose.value}:{vantage[0].name}/{asking}>{target}:{service}",
+        purpose=purpose, vantage=vantage[0].name, destination=target, kind=kind, port=port, source=asking,
+        timeout_s=timeout_s, about=about, exit=way.exit.name,
+    )  # fmt: skip
+
+
+def publication(site: Site, question: Question, way: Way) -> Published | None:
+    """The translation that leads to the question's service, if any."""
+    if question.direction == "out" or question.terminates_on is not None:
+        return None
+    return next((item for _, item in publications(site, way.hops, question.inside, question.service)), None)
+
+
+def answer_kind(site: Site, address: Address, service: FlowService) -> Literal["tcp", "udp", "icmp", "http"] | None:
+    """How the owner of the address declares that it answers; None when it declares nothing for this service."""
+    owner = owner_of(site, address)
+    if owner is None:
+        return None
+    if service.protocol in (1, 58):
+        return "icmp"
+    transport = {6: "tcp", 17: "udp"}.get(service.protocol)
+    for item in owner[0].services:
+        if service.ports is not None and item.transport == transport and service.ports[0] <= item.port <= service.ports[1]:
+            return item.kind
+    return None
+
+
+def single(protocol: int, port: int) -> FlowService:
+    return FlowService(protocol=protocol, ports=(port, port))
+
+
+def service_of(transport: str, port: int) -> FlowService:
+    return single(6 if transport == "tcp" else 17, port)
+
+
+def addresses_in(site: Site, node: Node, *, external: bool) -> tuple[tuple[str, Address], ...]:
+    """(zone, address) of the node outside (or inside) the site, the management network never."""
+    kinds = {zone.name: zone.kind for zone in site.zones}
+    wanted = {ZoneKind.EXTERNAL} if external else {ZoneKind.INTERNAL, ZoneKind.DMZ}
+    return tuple(
+        (interface.zone, own.ip) for interface in node.interfaces if kinds[interface.zone] in wanted for own in interface.addresses
+    )
+
+
+def _as_flow(question: Question, exit_: Exit) -> tuple[Flow, Partner]:
+    flow = Flow(
+        name="question", application="question", partners=("question",), direction=question.direction,
+        services=(question.service,), addresses=(question.inside,), exit=exit_.name, terminates_on=question.terminates_on,
+    )  # fmt: skip
+    title = Text(en="question", fr="question")
+    return flow, Partner(name="question", title=title, zone=question.zone, networks=(prefix_of(question.outside),))
+
+
+def _leads_to(site: Site, exit_: Exit, zone: str) -> bool:
+    """An exit leads to its own zone, to those it is the primary one for, and anywhere when a transit zone is behind it."""
+    dedicated = any(other.zone == zone or zone in other.primary_for for other in site.exits)
+    return exit_.zone == zone or zone in exit_.primary_for or site.zone(exit_.zone).transit or not dedicated
+
+
+def _innermost(site: Site, hops: Sequence[Hop]) -> Exit:
+    """Of the exits on the way, the one nearest to the inside."""
+    places = {(exit_.device, exit_.interface): exit_ for exit_ in site.exits}
+    crossed = [places[hop.device, hop.enters] for hop in hops if hop.enters is not None and (hop.device, hop.enters) in places]
+    return crossed[-1]
+
+
+def _is_translating(site: Site, way: Way) -> bool:
+    return any(hop.enters in site.device(hop.device).nat.masquerade for hop in way.hops)
