@@ -137,6 +137,10 @@ sh /run/disk/start-switch
 
 _FRR = """
 [ -n "${closed-}" ] || { ip -batch /run/disk/network.batch; sh /run/disk/start-frr; }
+"""
+
+# After forwarding is on: FRR would write down that it is off.
+_FRR_WRITTEN = """
 # As FRR itself writes it: so that running and start-up configuration are equal until somebody changes one.
 [ -e /run/disk/frr.written ] || { vtysh -c write > /dev/null 2>&1 && : > /run/disk/frr.written; }
 """
@@ -158,6 +162,8 @@ def start_up(node: Node, *, answers: bool, switch: dict[str, str] | None = None)
         parts.append(_NETWORK)
     if forwards(node):
         parts.append(_FORWARDING)
+    if runs_frr(node):
+        parts.append(_FRR_WRITTEN)
     if has_sshd(node):
         parts.append(_SSHD)
     if answers:

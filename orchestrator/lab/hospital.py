@@ -100,8 +100,7 @@ class Hospital:
             left = namespaces.existing(self.layout.prefix)
             namespaces.end_processes(left)
             namespaces.delete(left)
-            if self.layout.is_ours():
-                shutil.rmtree(self.directory)
+            shutil.rmtree(self.directory)
 
     def status(self) -> dict[str, Any]:
         """{"name", "directory", "up": all nodes ready, "nodes": {name: {"running", "ready", "lacks", "management"}}}."""
@@ -226,7 +225,7 @@ class Hospital:
         namespaces.ip_batch(lines, self.layout.namespace(ADMIN))
 
     def _boot(self, node: str) -> None:
-        if self.layout.namespace(node) not in namespaces.existing(self.layout.namespace(node)):
+        if namespaces.identity(self.layout.namespace(node)) is None:
             raise DeviceUnknown(f"{node} has no namespace", advice=f"orchestrator lab up --name {self.name}")
         holder.end(self.layout, node)
         holder.run(self.layout, node, ["sh"], stdin=_FORGET, held=False)
@@ -235,12 +234,8 @@ class Hospital:
     def _await(self, device: str) -> None:
         node = self._node(device)
         readiness.wait_for_nodes(self.layout, self.site, [node], within_s=READY_S)
-        if node.bgp is not None and not self._is_shut(device):
+        if node.bgp is not None:
             readiness.wait_for_routes(self.layout, self.site, within_s=ROUTES_S, only=[device])
-
-    def _is_shut(self, device: str) -> bool:
-        """Whether the start-up configuration of a router closes an interface: then no route comes back, and rightly."""
-        return "shutdown" in (self.layout.disk(device) / "etc/frr/frr.conf").read_text()
 
     def _repair_management(self) -> None:
         for node in self.nodes.values():
@@ -274,7 +269,7 @@ class Hospital:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One `up` or `down` of this hospital at a time."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.layout.claim()
         descriptor = os.open(self.layout.lock, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
     <directory>/                     0700; `hospital.json` marks it as ours, `lock` serialises up and down
         keys/{cut,open,probe}_ed25519(.pub)
-        known_hosts                  host keys of every management address
+        state/known_hosts            host keys of every management address; the rest of state/ is the orchestrator's own
         nodes/<node>/                the node's disk: rc, etc/, varlib/, sbin/, … and boot.log, holder (its process id)
 
 Several hospitals can run at once: the namespaces of each start with its name and a dash. A name has no dash of its
@@ -61,8 +61,13 @@ class Layout:
         return self.directory / "keys"
 
     @property
+    def state(self) -> Path:
+        """The state directory of the orchestrator that drives this hospital; the hospital puts `known_hosts` there."""
+        return self.directory / "state"
+
+    @property
     def known_hosts(self) -> Path:
-        return self.directory / "known_hosts"
+        return self.state / "known_hosts"
 
     def disk(self, node: str) -> Path:
         return self.directory / "nodes" / node
@@ -71,18 +76,24 @@ class Layout:
         """The private key `cut`, `open` or `probe`."""
         return self.keys / f"{which}_ed25519"
 
-    def create(self) -> None:
-        """Makes the directory (0700) and marks it. Raises UsageError when it belongs to something else."""
-        if self.directory.exists() and any(self.directory.iterdir()) and not self.is_ours():
-            raise UsageError(f"{self.directory} is not empty and not the state of hospital {self.name!r}", advice="give another --lab-dir")
+    def claim(self) -> None:
+        """Makes the directory (0700). Raises UsageError when it belongs to something else."""
+        if self.directory.exists() and not self.is_ours():
+            raise UsageError(f"{self.directory} is not the state of hospital {self.name!r}", advice="give another --lab-dir")
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory.chmod(0o700)
+
+    def create(self) -> None:
+        """Marks the directory as ours, and makes what every hospital has in it."""
         self.marker.write_text(json.dumps({"hospital": self.name}) + "\n")
         self.keys.mkdir(exist_ok=True, mode=0o700)
+        self.state.mkdir(exist_ok=True, mode=0o700)
 
     def is_ours(self) -> bool:
-        """Whether the directory was made by a hospital of this name."""
-        try:
-            return bool(json.loads(self.marker.read_text()).get("hospital") == self.name)
-        except (OSError, ValueError):
-            return self.directory.is_dir() and {path.name for path in self.directory.iterdir()} <= {"lock"}
+        """Whether the directory was made by a hospital of this name, or holds nothing."""
+        if self.marker.exists():
+            try:
+                return bool(json.loads(self.marker.read_text())["hospital"] == self.name)
+            except (OSError, ValueError, KeyError):
+                return False
+        return self.directory.is_dir() and {path.name for path in self.directory.iterdir()} <= {self.lock.name}

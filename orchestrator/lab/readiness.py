@@ -14,6 +14,7 @@ from orchestrator.lab import holder, routing, switch
 from orchestrator.lab.keys import has_sshd
 from orchestrator.lab.layout import Layout
 from orchestrator.lab.namespaces import COMMAND_S
+from orchestrator.lab.topology import nodes_of
 
 BOOTED = "/run/booted"
 SSHD = "/run/sshd.pid"  # written by sshd once it listens
@@ -54,8 +55,12 @@ def wait_for_nodes(layout: Layout, site: Site, nodes: Iterable[Node], *, within_
 
 
 def wait_for_routes(layout: Layout, site: Site, *, within_s: float, only: Sequence[str] = ()) -> None:
-    """Waits for every route that must be learned by BGP (by the nodes named, or all). Raises EnvironmentMissing."""
-    wanted = [(node, prefix) for node, prefix in routing.learned_routes(site) if not only or node in only]
+    """Waits for every route that must be learned by BGP (by the nodes named, or all). Raises EnvironmentMissing.
+
+    A router with an interface down (shut, or its neighbour's) learns nothing, and rightly: it is not waited for.
+    """
+    speakers = {node: linked(layout, site, node) for node in dict(routing.learned_routes(site))}
+    wanted = [(node, prefix) for node, prefix in routing.learned_routes(site) if speakers[node] and (not only or node in only)]
     deadline = time.monotonic() + within_s
     while wanted:
         have = {node: bgp_routes(layout, node) for node in {node for node, _ in wanted}}
@@ -67,6 +72,15 @@ def wait_for_routes(layout: Layout, site: Site, *, within_s: float, only: Sequen
             )
         if wanted:
             time.sleep(0.1)
+
+
+def linked(layout: Layout, site: Site, node: str) -> bool:
+    """Whether every interface of the node, beside the management, is up and has a link."""
+    command = ["ip", "-n", layout.namespace(node), "-j", "link"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    up = {link["ifname"] for link in json.loads(done.stdout or "[]") if "LOWER_UP" in link["flags"]}
+    own = next(each for each in nodes_of(site) if each.name == node)
+    return all(interface.name in up for interface in own.interfaces if not routing.is_management(site, interface))
 
 
 def bgp_routes(layout: Layout, node: str) -> set[Prefix]:

@@ -16,12 +16,12 @@ def runs_frr(node: Node) -> bool:
 
 def management_batch(site: Site, node: Node) -> str:
     """Brings up the loopback and the management interface: first at every boot."""
-    return "link set lo up\n" + "".join(_interface_lines(item) for item in node.interfaces if _is_management(site, item))
+    return "link set lo up\n" + "".join(_interface_lines(item) for item in node.interfaces if is_management(site, item))
 
 
 def network_batch(site: Site, node: Node) -> str:
     """Everything else. FRR gives its own interfaces their addresses: here they only come up."""
-    others = [interface for interface in node.interfaces if not _is_management(site, interface)]
+    others = [interface for interface in node.interfaces if not is_management(site, interface)]
     if runs_frr(node):
         return "".join(f"link set {interface.name} up\n" for interface in others)
     lines = "".join(_interface_lines(interface) for interface in others)
@@ -58,7 +58,7 @@ def frr_configuration(site: Site, node: Node) -> str:
     for route in node.routes:
         lines.append(f"{_ip(route.to)} route {route.to} {route.via}")
     for interface in node.interfaces:
-        if not _is_management(site, interface):
+        if not is_management(site, interface):
             lines += ["!", f"interface {interface.name}"]
             lines += [f" {'ip' if address.version == 4 else 'ipv6'} address {address}" for address in interface.addresses]
             lines.append("exit")
@@ -121,7 +121,8 @@ def _interface_lines(interface: Interface) -> str:
     return lines
 
 
-def _is_management(site: Site, interface: Interface) -> bool:
+def is_management(site: Site, interface: Interface) -> bool:
+    """Whether the interface is plugged into the management network."""
     return site.zone(interface.zone).kind is ZoneKind.MANAGEMENT
 
 

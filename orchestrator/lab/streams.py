@@ -61,15 +61,15 @@ class StreamResult:
     last_ns: int
 
 
-def all_exits(site: Site) -> tuple[StreamSpec, ...]:
+def valmont_streams(site: Site) -> tuple[StreamSpec, ...]:
     """The streams of Valmont: every exit, both families, TCP and UDP each way, through devices and to a device itself.
 
     Raises UnknownName when the site has not the hosts that they run between.
     """
-    return tuple(_specs(site))
+    return tuple(_lines(site))
 
 
-def _specs(site: Site) -> Iterator[StreamSpec]:
+def _lines(site: Site) -> Iterator[StreamSpec]:
     outside, sister, proxy, pacs, old, bastion = (
         _node(site, name) for name in ("internet-host", "sister", "proxy", "pacs", "ws-backup", "bastion")
     )
@@ -102,16 +102,16 @@ def _specs(site: Site) -> Iterator[StreamSpec]:
 
 
 class Streams:
-    """Streams that flow. `stop` ends them; so does the end of this process."""
+    """Streams that flow. `stop` ends them; so does the end of this process. `specs`: what was started."""
 
     def __init__(self, hospital: Hospital, specs: Sequence[StreamSpec], period_ms: int) -> None:
         self._hospital = hospital
-        self._specs = tuple(specs)
+        self.specs = tuple(specs)
         self._run = secrets.token_hex(4)  # keeps the counts of one run apart from those of another
         self._control = f"/run/streams-{self._run}.sock"
         self._senders: dict[str, subprocess.Popen[str]] = {}
         by_source: dict[str, list[StreamSpec]] = defaultdict(list)
-        for spec in self._specs:
+        for spec in self.specs:
             by_source[spec.source].append(spec)
         for source, own in by_source.items():
             streams = [{"name": self._tag(spec), "kind": spec.kind, "address": spec.address, "port": spec.port} for spec in own]
@@ -127,10 +127,10 @@ class Streams:
 
     def snapshot(self) -> list[StreamResult]:
         """What has arrived so far; the streams go on. A node that cannot be asked has received nothing."""
-        there = {node: self._ask(node, RESPONDER_SOCKET) for node in {spec.receiver for spec in self._specs}}
+        there = {node: self._ask(node, RESPONDER_SOCKET) for node in {spec.receiver for spec in self.specs}}
         back = {node: self._ask(node, self._control) for node in self._senders}
         results = []
-        for spec in self._specs:
+        for spec in self.specs:
             tag = self._tag(spec)
             results.append(_result(spec, "", there[spec.receiver].get(tag)))
             if spec.kind == "tcp":
@@ -188,7 +188,7 @@ def start_streams(
 
     Raises EnvironmentMissing that names those that do not flow after `within_s`; nothing is then left running.
     """
-    streams = Streams(hospital, tuple(all_exits(hospital.site) if specs is None else specs), period_ms)
+    streams = Streams(hospital, tuple(valmont_streams(hospital.site) if specs is None else specs), period_ms)
     deadline = time.monotonic() + within_s
     try:
         while quiet := streams.silent():
