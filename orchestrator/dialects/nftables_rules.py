@@ -161,7 +161,7 @@ def slot_digest(guard: Iterable[str], scope: Iterable[Prefix], keep: Iterable[El
     """SHA-256 of a slot's normalised model; equal for what is rendered and what is read back."""
     content: dict[str, object] = {
         "skeleton": SKELETON,
-        "guard": sorted(guard),
+        "guard": sorted(set(guard)),
         "scope": sorted(str(prefix) for prefix in scope),
         "keep": [element.model_dump(mode="json") for element in keep],
     }
