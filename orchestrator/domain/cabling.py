@@ -222,12 +222,17 @@ def management_path(site: Site, device: Device) -> tuple[Point, ...] | None:
         return None
 
 
+@lru_cache(maxsize=16)
+def _unrouted(site: Site) -> Graph:
+    graph: Graph = site_graph(site).copy()
+    graph.remove_nodes_from([point for point in graph if point.kind == "core"])
+    return graph
+
+
 def layer2_path(site: Site, start: Point, end: Point) -> tuple[Point, ...] | None:
     """Between two interfaces or ports without any router in between; None when there is none."""
-    graph = site_graph(site)
-    view = graph.subgraph([point for point in graph if point.kind != "core"])
     try:
-        return tuple(nx.shortest_path(view, start, end))
+        return tuple(nx.shortest_path(_unrouted(site), start, end))
     except (nx.NodeNotFound, nx.NetworkXNoPath):
         return None
 

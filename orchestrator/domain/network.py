@@ -157,6 +157,11 @@ class Device(Node):
     ports: tuple[SwitchPort, ...] = ()
     management_via: Name | None = None  # the device that its management path crosses, if not out of band
 
+    @property
+    def attachments(self) -> tuple[Interface | SwitchPort, ...]:
+        """Interfaces and ports: everything that a guard can name."""
+        return (*self.interfaces, *self.ports)
+
     def port(self, name: str) -> SwitchPort:
         """The switch port of that name; raises KeyError."""
         for candidate in self.ports:
@@ -200,6 +205,10 @@ class Site(Model):
     outside: tuple[Outside, ...]
     exits: tuple[Exit, ...]
     orchestrator: Interface
+
+    def __hash__(self) -> int:
+        """Cheap on purpose: graphs are cached per site, and hashing every address each time cost more than the graph."""
+        return hash((self.name, len(self.zones), len(self.devices), len(self.hosts)))
 
     def zone(self, name: str) -> Zone:
         return _by_name(self.zones, name)

@@ -1,0 +1,98 @@
+"""Stages: an order without cycles, every flow opened by exactly one of them, gates and canary that make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import networkx as nx
+
+from orchestrator.domain.checks.problem import Problem, in_policy, one_of
+from orchestrator.domain.network import Site
+from orchestrator.domain.policy import Policy, Stage
+
+ERADICATION = "eradication"
+
+
+def order(site: Site, policy: Policy) -> Iterator[Problem]:
+    """Cycles, named in full and once; a stage that waits for itself or twice for the same one."""
+    del site
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for stage in policy.stages:
+        for index, predecessor in enumerate(stage.requires):
+            graph.add_edge(predecessor.stage, stage.name)
+            if any(earlier.stage == predecessor.stage for earlier in stage.requires[:index]):
+                where = ("stages", stage.name, "requires", index)
+                yield in_policy(*where, message=f"{predecessor.stage} is required twice", advice="keep one")
+    for cycle in nx.simple_cycles(graph):
+        start = cycle.index(min(cycle))
+        turned = [*cycle[start:], *cycle[:start]]
+        message = f"these stages wait for one another: {' → '.join((*turned, turned[0]))}"
+        yield in_policy("stages", turned[0], "requires", message=message, advice="remove one of these requirements")
+    for stage in policy.stages:
+        if any(other.lifts for other in policy.stages if other.name in {item.stage for item in stage.requires}):
+            message = f"{stage.name} comes after the stage that lifts the layer: there is nothing left to open"
+            yield in_policy("stages", stage.name, "requires", message=message, advice="let it come before")
+
+
+def contents(site: Site, policy: Policy) -> Iterator[Problem]:
+    """What each stage opens: something, nothing twice, nothing forgotten."""
+    del site
+    opened: dict[str, str] = {}
+    for stage in policy.stages:
+        if not stage.flows and not stage.lifts:
+            message = f"{stage.name} opens nothing"
+            yield in_policy("stages", stage.name, message=message, advice="name its `flows`, or remove the stage")
+        if stage.lifts and stage.flows:
+            message = f"{stage.name} lifts the layer and opens flows"
+            yield in_policy("stages", stage.name, "flows", message=message, advice="open them in a stage of their own, before")
+        for index, name in enumerate(stage.flows):
+            if name in opened:
+                message = f"the flow {name} is opened by two stages: {opened[name]} and {stage.name}"
+                yield in_policy("stages", stage.name, "flows", index, message=message, advice="keep it in one of the two")
+            opened[name] = stage.name
+        yield from _partners(policy, stage)
+    for flow in policy.flows:
+        if flow.name not in opened:
+            yield in_policy("flows", flow.name, message=f"no stage opens the flow {flow.name}", advice="add it to a stage, or remove it")
+    lifting = [stage.name for stage in policy.stages if stage.lifts]
+    for name in lifting[1:]:
+        message = f"two stages lift the layer: {lifting[0]} and {name}"
+        yield in_policy("stages", name, "lifts", message=message, advice="keep one")
+
+
+def _partners(policy: Policy, stage: Stage) -> Iterator[Problem]:
+    possible = {partner for flow in policy.flows if flow.name in stage.flows for partner in flow.partners}
+    for index, name in enumerate(stage.partners or ()):
+        if name not in possible:
+            message = f"{name} is no partner of the flows of {stage.name}"
+            yield in_policy("stages", stage.name, "partners", index, message=message, advice=one_of(name, possible))
+    opened = possible if stage.partners is None else possible & set(stage.partners)
+    if stage.canary is not None and stage.canary.partner not in opened:
+        message = f"the canary {stage.canary.partner} is no partner of the flows of {stage.name}"
+        yield in_policy("stages", stage.name, "canary", "partner", message=message, advice=one_of(stage.canary.partner, opened))
+
+
+def gates(site: Site, policy: Policy) -> Iterator[Problem]:
+    """Gates of a stage's own flows, each kind once; and eradication before anything opens in a compromised zone."""
+    compromised = {name: profile.name for profile in policy.profiles for name in profile.cuts if not site.zone(name).is_external}
+    for stage in policy.stages:
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        for index, gate in enumerate(stage.gates):
+            where = ("stages", stage.name, "gates", index)
+            if (gate.evidence, gate.flows) in seen:
+                yield in_policy(*where, "evidence", message=f"the gate {gate.evidence} stands twice", advice="keep one")
+            seen.add((gate.evidence, gate.flows))
+            for number, name in enumerate(gate.flows):
+                if name not in stage.flows:
+                    message = f"the gate {gate.evidence} is for {name}, which {stage.name} does not open"
+                    yield in_policy(*where, "flows", number, message=message, advice=one_of(name, stage.flows))
+        for index, name in enumerate(stage.flows):
+            flow = policy.flow(name)
+            zones = {site.zone_of(address).name for address in flow.addresses} | {policy.application(flow.application).zone}
+            hit = sorted(zones & compromised.keys())
+            if hit and not any(gate.evidence == ERADICATION and (not gate.flows or name in gate.flows) for gate in stage.gates):
+                message = (
+                    f"{name} is in the zone {hit[0]}, which {compromised[hit[0]]} isolates, and {stage.name} opens it without eradication"
+                )
+                advice = f"add `- {{evidence: {ERADICATION}, title: …, flows: [{name}]}}` to its gates"
+                yield in_policy("stages", stage.name, "flows", index, message=message, advice=advice)
