@@ -1,0 +1,59 @@
+"""The inventory and the policy of a site together: read, held against each other, every problem with file and line.
+
+Used by `policy check` and by ratification, so that nothing can be ratified that the check refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.adapters.inventory_yaml import Inventory, read_inventory
+from orchestrator.adapters.policy_yaml import PolicyFiles, read_policy
+from orchestrator.domain.check import check
+from orchestrator.domain.network import Site
+from orchestrator.domain.policy import Policy
+from orchestrator.errors import Finding, PolicyError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """What was read, coherent."""
+
+    inventory: Inventory
+    files: PolicyFiles
+
+    @property
+    def site(self) -> Site:
+        return self.inventory.site
+
+    @property
+    def policy(self) -> Policy:
+        return self.files.policy
+
+
+def read_checked(inventory: Path, policy: Path, *, rehearsal: bool = False) -> SiteFiles:
+    """Raises PolicyError with everything that is wrong in either: first with the form of the files, then with what
+    they say (`orchestrator.domain.check`)."""
+    findings: list[Finding] = []
+    read = _tried(lambda: read_inventory(inventory), findings)
+    files = _tried(lambda: read_policy(policy, rehearsal=rehearsal), findings)
+    if read is None or files is None:
+        raise PolicyError(tuple(findings))
+    problems = check(read.site, files.policy)
+    if problems:
+        located = [(files if source == "policy" else read).located(path, message, advice) for source, path, message, advice in problems]
+        raise PolicyError(tuple(sorted(located, key=lambda finding: (finding.file, finding.line))))
+    return SiteFiles(read, files)
+
+
+def _tried(read: Callable[[], _T], findings: list[Finding]) -> _T | None:
+    try:
+        return read()
+    except PolicyError as error:
+        findings.extend(error.findings)
+        return None
