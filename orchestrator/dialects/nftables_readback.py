@@ -258,7 +258,7 @@ def _prefix(raw: Any) -> Prefix | None:
 
 def _fast_paths(lines: list[str]) -> list[str]:
     """Flowtables carry packets past every forward chain, ours included."""
-    return [f"fast path past the layer: {line.strip(' \t{')}" for line in lines if "flowtable" in line]
+    return ["fast path past the layer: " + line.strip(" \t{") for line in lines if "flowtable" in line]
 
 
 def _boot(lines: list[str]) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
