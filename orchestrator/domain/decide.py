@@ -32,7 +32,7 @@ from orchestrator.domain.state import SiteState, StageStatus, moment
 from orchestrator.domain.statement import expiry
 from orchestrator.domain.votes import assignment, missing
 from orchestrator.domain.voting import vote
-from orchestrator.errors import IllegalTransition, NotAllowed, Stale, UnknownName, UsageError
+from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName, UsageError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -95,6 +95,12 @@ def _plan(state: SiteState, command: PlanStage, _now: datetime, make: EventMaker
     stages.after(status.state, E.STAGE_PLANNED, plan.stage)
     if not plan.devices:
         raise UsageError(f"{plan.stage} would change nothing", advice="is the layer laid? `orchestrator status`")
+    if any("{until}" in device.confirm.text + device.confirm.command for device in plan.devices):
+        raise Refused(
+            f"{plan.stage} opens dated windows, which this version cannot end by themselves",
+            rule="windows-not-yet",
+            advice="leave it closed",
+        )
     voided = (make(E.VOTES_VOIDED, {"reason": "planned again"}, stage=plan.stage),) if status.votes else ()
     body = {"plan_digest": plan.digest, "plan": without_floats(plan.model_dump(mode="json"))}
     return (*voided, make(E.STAGE_PLANNED, body, stage=plan.stage))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.network import Site
 from orchestrator.domain.probes import Check, Probe, ProbeResult, Purpose
 from orchestrator.errors import DeviceRefused
 from orchestrator.service.collaborators import Collaborators
@@ -52,6 +53,17 @@ class Checks:
         counts = {check.value: sum(result.check is check for result in results) for check in Check}
         body = {"when": when, **counts, "results": [_body(result) for result in results]}
         self.journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(E.CHECK_RAN, body, stage=self.stage)])
+
+
+def only(probes: Iterable[Probe], *purposes: Purpose) -> tuple[Probe, ...]:
+    return tuple(probe for probe in probes if probe.purpose in purposes)
+
+
+def verified_from(results: Iterable[ProbeResult], site: Site) -> str:
+    """`both`: something outside the site was asked too; else `inside` (the partner's contact signs what they saw)."""
+    external = {zone.name for zone in site.zones if zone.is_external}
+    outside = {host.name for host in site.hosts if any(interface.zone in external for interface in host.interfaces)}
+    return "both" if any(result.probe.vantage in outside and result.probe.expects_pass for result in results) else "inside"
 
 
 def _leaks(results: Iterable[ProbeResult]) -> bool:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from orchestrator.dialects.base import Dialect
 from orchestrator.domain.network import Device
-from orchestrator.domain.plan import Plan
-from orchestrator.domain.state import SiteState
 from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
 
 
@@ -17,8 +15,7 @@ from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
 class Collaborators:
     """`devices_by_platform` chooses who drives a platform (nftables: Ansible; others: Netmiko).
 
-    `make_plan` plans a stage from the ratified policy in the state: pure, so that the same state gives the same digest;
-    it raises Refused or InputError. `wait` sleeps for that many seconds (tests and drills give another).
+    `target_for` knows the devices' host keys. `wait` sleeps for that many seconds (tests and drills give another).
     """
 
     log: Log
@@ -28,7 +25,6 @@ class Collaborators:
     probes: Probes
     dialect_for: Callable[[str], Dialect]
     target_for: Callable[[Device], Target]
-    make_plan: Callable[[SiteState, str], Plan]
     wait: Callable[[float], object] = time.sleep
     device_deadline_s: float = 60.0
     probe_deadline_s: float = 30.0

@@ -34,12 +34,17 @@ class Expectation:
     epoch: int | None
     opened: frozenset[Element]
     temporary: frozenset[Element]
-    closed: frozenset[str] | None = None  # None: not known (before the first read-back)
+    closed: frozenset[str] | None = None  # exactly these coarse guards; None: not known (before the first read-back)
+    shut: frozenset[str] = frozenset()  # at least these
+    released: frozenset[str] = frozenset()  # none of these
+    only_absent: frozenset[Element] | None = None  # nothing else counts but that these are not open (after a cut-off)
 
     def differences(self, seen: Observed) -> tuple[str, ...]:
         """What is not as expected, for people; empty when all is."""
         opened = set(seen.opened) | {element for element, _ in seen.temporary}
         temporary = {element for element, _ in seen.temporary}
+        if self.only_absent is not None:
+            return tuple(f"still open: {_text(element)}" for element in _sorted(opened & self.only_absent))
         found = [f"foreign: {line}" for line in seen.foreign]
         if dict(seen.slots) != dict(self.slots):
             found.append(f"its slots are {sorted(seen.slots)}, or their content differs")
@@ -51,6 +56,8 @@ class Expectation:
         found += [f"has no deadline: {_text(element)}" for element in _sorted((self.temporary & opened) - temporary)]
         if self.closed is not None and set(seen.closed) != self.closed:
             found.append(f"closed are {sorted(seen.closed)}, not {sorted(self.closed)}")
+        if self.shut - set(seen.closed) or self.released & set(seen.closed):
+            found.append(f"closed are {sorted(seen.closed)}; {sorted(self.shut)} should be, {sorted(self.released)} should not")
         return tuple(found)
 
 
@@ -63,9 +70,10 @@ def _text(element: Element) -> str:
     return f"{element.source} → {element.destination} protocol {element.protocol}{ports}"
 
 
-def expected_by_the_log(device: DeviceStatus) -> Expectation:
-    """What the log says that a device holds now."""
-    return Expectation(device.slots, device.epoch, frozenset(device.opened), frozenset())
+def expected_by_the_log(device: DeviceStatus, *, change: DeviceChange | None = None) -> Expectation:
+    """What the log says that a device holds now; what `change` would release is still shut."""
+    shut = frozenset(change.releases) - device.released if change else frozenset()
+    return Expectation(device.slots, device.epoch, frozenset(device.opened), frozenset(), shut=shut, released=device.released)
 
 
 def without_held(change: DeviceChange, device: DeviceStatus, stage: str) -> DeviceChange:

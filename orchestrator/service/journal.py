@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from orchestrator.domain.events import Head, NewEvent
+from orchestrator.domain.events import Event, Head, NewEvent
 from orchestrator.domain.merkle import root
 from orchestrator.domain.state import SiteState, apply
 from orchestrator.errors import Stale
@@ -45,13 +45,14 @@ class Journal:
         """Appends what `decision` makes of the present state, and returns the state after it.
 
         The decision is taken again if the log has grown in the meantime. What it raises is raised, and nothing is appended.
-        Durable on return. Raises LogUnavailable.
+        Durable on return. Raises LogUnavailable, and IllegalTransition for events that the tables do not allow now.
         """
         for _ in range(_ATTEMPTS):
             state = self.state()
             events = decision(state, self.now())
             if not events:
                 return state
+            _try_out(state, events)
             try:
                 self._log.append(events, expected=state.seq + 1)
             except Stale:
@@ -68,3 +69,9 @@ class Journal:
             leaves = (bytes.fromhex(event.hash) for event in islice(self._log.read(0), size))
             self._roots[size] = root(leaves).hex()
         return self._roots[size]
+
+
+def _try_out(state: SiteState, events: Sequence[NewEvent]) -> None:
+    """Folds them beforehand: what contradicts the tables must not get into the log, which would not fold ever after."""
+    for number, new in enumerate(events, start=state.seq + 1):
+        state = apply(state, Event(new.type, new.at, new.actor, new.body, new.stage, new.device, seq=number))

@@ -1,0 +1,211 @@
+"""Applying a stage. The same numbers stand in docs/stages.md and at the code.
+
+ 1 re-check: plan digest, votes, conditions, every device as the log says; moved → stale, votes void, nothing sent
+ 2 the way in: no management interface is touched
+ 3 care before: the care assertions pass now
+ 4 intent: digests of the bytes and the values put in, durable before the first command
+ 5 lay: openings that close by themselves; flow devices first, coarse ones after; a canary partner alone first
+ 6 read back: exactly what was expected, with a deadline
+ 7 probe: what should pass passes, what should not does not, care holds
+ 8 confirm: lasting, in one transaction per device, read back
+ 9 observe, then care and negative probes again
+10 open
+
+Failure anywhere: closed in reverse order and read back → `reverted`, or `failed` when a device is unknown. A cut-off in
+the log stops it before its next step; what it had laid is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from orchestrator.domain import conditions
+from orchestrator.domain.decide import may_apply, went_stale
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.layer import Observed
+from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.probes import Purpose
+from orchestrator.domain.stages import StageState
+from orchestrator.domain.state import moment
+from orchestrator.errors import DeviceRefused, DeviceUnknown, IllegalTransition, InputError, OrchestratorError, Refused, Stale
+from orchestrator.ports import DeviceStep, Outcome
+from orchestrator.service.checks import Checks, only, verified_from
+from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.device_steps import DeviceSteps, Expectation, expected_by_the_log, without_held
+from orchestrator.service.journal import Journal
+from orchestrator.service.parts import Part, canary_of, canary_parts, canary_probes, parts_of, touches_management
+from orchestrator.service.planning import make_plan
+from orchestrator.service.reverting import close_and_read_back, revert
+
+_SLICE_S = 1.0  # how often an observation looks whether it must stop
+
+
+class Preempted(Exception):
+    """A cut-off came, or somebody reverts the stage: stop; whoever did it has said so in the log."""
+
+
+class Stopping(Exception):
+    """The server stops."""
+
+
+class Execution:
+    """One run of one stage; its StageApplying is in the log already. `stopping` is set when the server stops."""
+
+    def __init__(self, collaborators: Collaborators, journal: Journal, stage: str, stopping: threading.Event) -> None:
+        self._with, self._journal, self._stage, self._stopping = collaborators, journal, stage, stopping
+        self._steps = DeviceSteps(collaborators, journal, stage, self._guard)
+        self._checks = Checks(collaborators, journal, stage)
+        self._epoch = journal.state().epoch
+        self._baseline: dict[str, Observed] = {}
+
+    def run(self) -> None:
+        """Steps 1 to 10. Raises nothing that the rules foresee; LogUnavailable when the log cannot be written any more."""
+        plan = self._plan()
+        try:
+            self._recheck(plan)  # 1
+            self._management_survives(plan)  # 2
+            self._checks.require("before", only(plan.probes, Purpose.CARE))  # 3
+            if partner := canary_of(plan, self._journal.state()):
+                self._lay(plan, canary_parts(self._parts(plan), partner))  # 4 5 6, the canary partner alone
+                self._checks.require("canary", canary_probes(plan, partner, conditions.in_force(self._journal.state())))  # 7
+            self._lay(plan, self._parts(plan))  # 4 5 6
+            self._say(E.STAGE_VERIFYING, {})
+            results = self._checks.require("after", plan.probes)  # 7
+            self._confirm(plan)  # 8
+            self._say(
+                E.STAGE_OBSERVING,
+                {"observation_s": plan.observation_s, "verified": verified_from(results, conditions.in_force(self._journal.state()).site)},
+            )
+        except Stale as moved:
+            self._went_stale(str(moved))
+            return
+        except (Preempted, Stopping, OrchestratorError) as failure:
+            self._give_up(failure)
+            return
+        self.observe()
+
+    def observe(self) -> None:
+        """Steps 9 and 10; also the way on after a restart of the server in the middle of them."""
+        plan = self._plan()
+        try:
+            self._wait_until_observed(plan)  # 9
+            self._checks.require("observed", only(plan.probes, Purpose.CARE, Purpose.NEGATIVE))
+            self._guard()
+            self._say(E.STAGE_OPENED, {"plan_digest": plan.digest})  # 10
+        except Stopping:
+            return  # approved, verified and lasting: it goes on being observed after the restart
+        except (Preempted, OrchestratorError) as failure:
+            self._give_up(failure)
+
+    # 1
+
+    def _recheck(self, plan: Plan) -> None:
+        """Raises Stale for anything that moved since the vote. Nothing has been sent."""
+        state = self._journal.state()
+        try:
+            now_digest = make_plan(state, self._stage, self._with.dialect_for, plan.partners).digest
+            may_apply(state, self._stage, now_digest, self._journal.now())
+        except (Refused, InputError) as refusal:
+            raise Stale(str(refusal), rule=getattr(refusal, "rule", "digest-moved")) from refusal
+        changes = {device.device: without_held(device.change, state.device(device.device), self._stage) for device in plan.devices}
+        for name, seen in self._steps.read(list(changes)).items():
+            if isinstance(seen, str):
+                raise Stale(f"{name} could not be read back: {seen}", rule="device-unknown")
+            if differences := expected_by_the_log(state.device(name), change=changes[name]).differences(seen):
+                raise Stale(f"{name} is not as the log says: " + "; ".join(differences), rule="device-moved")
+            self._baseline[name] = seen
+
+    def _went_stale(self, reason: str) -> None:
+        try:
+            self._journal.decide(lambda state, now: went_stale(state, self._stage, reason, now))
+        except IllegalTransition as taken:  # a cut-off or a person was faster; nothing has been sent
+            self._give_up(taken)
+
+    # 2
+
+    def _management_survives(self, plan: Plan) -> None:
+        if touched := touches_management(conditions.in_force(self._journal.state()).site, plan):
+            raise DeviceRefused("; ".join(touched))
+
+    # 4 5 6
+
+    def _lay(self, plan: Plan, parts: Sequence[Part]) -> None:
+        for order in sorted({part.plan.order for part in parts}):
+            group = [part for part in parts if part.plan.order == order]
+            outcomes = self._steps.change("open", [(part.plan, part.change) for part in group], plan.confirm_window_s)
+            _require_applied(outcomes)
+            expected = {part.plan.device: self._expected(part, temporary=True) for part in group}
+            self._steps.read_back(expected, settles={}, action="open")
+
+    # 8
+
+    def _confirm(self, plan: Plan) -> None:
+        for order in sorted({device.order for device in plan.devices}):
+            group = [part for part in self._parts(plan) if part.plan.order == order]
+            _require_applied(self._steps.change("confirm", [(part.plan, part.change) for part in group], plan.confirm_window_s))
+            expected = {part.plan.device: self._expected(part, temporary=False) for part in group}
+            self._steps.read_back(expected, settles={part.plan.device: part.plan.change for part in group}, action="confirm")
+
+    def _expected(self, part: Part, *, temporary: bool) -> Expectation:
+        before = self._baseline[part.plan.device]
+        elements = frozenset(part.change.elements)
+        return Expectation(
+            slots=before.slots,
+            epoch=before.epoch,
+            opened=frozenset(before.opened) | elements,
+            temporary=elements if temporary else frozenset(),
+            closed=frozenset(before.closed) - set(part.change.releases),
+        )
+
+    # 9
+
+    def _wait_until_observed(self, plan: Plan) -> None:
+        end = moment(self._journal.state().stage(self._stage).since) + timedelta(seconds=plan.observation_s)
+        while (left := (end - self._journal.now()).total_seconds()) > 0:
+            self._guard()
+            self._with.wait(min(left, _SLICE_S))
+        self._guard()
+
+    # --- within -------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        plan = self._journal.state().stage(self._stage).plan
+        assert plan is not None  # a stage that is applied has one
+        return plan
+
+    def _parts(self, plan: Plan) -> list[Part]:
+        return parts_of(plan, self._journal.state())
+
+    def _guard(self) -> None:
+        """Raises when the run must stop: a cut-off, a revert by a person, the end of the server."""
+        state = self._journal.state()
+        now = state.stage(self._stage).state
+        if state.epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
+            raise Preempted(f"{self._stage} is {now}, the site {state.posture}, the epoch {state.epoch}")
+        if self._stopping.is_set():
+            raise Stopping("the server stops")
+
+    def _say(self, type_: E, body: Mapping[str, object]) -> None:
+        """An event of the stage. Raises IllegalTransition when the stage has been taken from us: nothing is appended."""
+        self._journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(type_, body, stage=self._stage)])
+
+    def _give_up(self, failure: Exception) -> None:
+        """Reverts; after a cut-off only closes what we laid, for the stage is `suspended` already."""
+        if self._journal.state().stage(self._stage).state is not StageState.REVERTING:
+            try:
+                self._say(E.STAGE_REVERTING, {"reason": str(failure)[:1000]})
+            except IllegalTransition:
+                close_and_read_back(self._with, self._journal, self._stage, strict=False)
+                return
+        revert(self._with, self._journal, self._stage)
+
+
+def _require_applied(outcomes: Mapping[str, Outcome]) -> None:
+    """Raises DeviceRefused or, if any device did not answer, DeviceUnknown."""
+    bad = [outcome for outcome in outcomes.values() if outcome.step is not DeviceStep.APPLIED]
+    if bad:
+        text = "; ".join(f"{outcome.device} {outcome.step}: {outcome.detail}" for outcome in bad)
+        raise DeviceUnknown(text) if any(outcome.step is DeviceStep.UNKNOWN for outcome in bad) else DeviceRefused(text)
