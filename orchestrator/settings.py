@@ -46,6 +46,12 @@ class StateDirectory:
         return Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "network-isolation-orchestrator" / f"{name}.spool"
 
     @property
+    def elsewhere(self) -> Path:
+        """Where the emergency command writes when this directory cannot be written: gone at the next boot, and better
+        than nothing. The name is bound to this directory, so that two of them do not mix."""
+        return self.spool_fallback.with_suffix("")
+
+    @property
     def site_key(self) -> Path:
         return self.root / "site_key"
 

@@ -20,6 +20,8 @@ body:
         script        {"kind", "command", "text"} with the placeholder `{epoch}`
         probe         orchestrator.domain.probes.Probe as JSON
     people            {person: [role…]}
+    vantage_points    {host: {"address", "port", "user", "host_keys": [line…]}} where the probes run; optional (else the
+                      inventory on disk says it)
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class Cutoff:
             return
         self._say(f"probing: {len(self._questions)} probes from the vantage points")
         try:
-            self._verdict.probes, warnings = ask(self._around.probes(), self._questions, self._baseline)
+            self._verdict.probes, warnings = ask(self._around.probes(self._pack.body), self._questions, self._baseline)
         except Exception as failure:  # what is cut stays cut, whatever the probes do
             warnings = (f"the probes could not be run: {failure}",)
         for warning in warnings:
@@ -188,7 +188,7 @@ class Cutoff:
         self._say(f"waiting {failover_s:g} s, the longest declared failover time, then probing the exits again")
         self._around.wait(failover_s)
         try:
-            self._verdict.confirmation, _ = ask(self._around.probes(), negative, self._baseline)
+            self._verdict.confirmation, _ = ask(self._around.probes(self._pack.body), negative, self._baseline)
         except Exception as failure:
             self._warn(f"the probes could not be run again: {failure}")
             return
@@ -199,7 +199,7 @@ class Cutoff:
 
     def _conclude(self) -> None:
         verdict = self._verdict
-        verdict.by = verdict.by or self._around.ask_name()
+        verdict.by = self._around.ask_name() or verdict.by
         verdict.finished = True
         self._recorder.record(self._events.ended(verdict))
         verdict.recorded = self._recorder.finish()

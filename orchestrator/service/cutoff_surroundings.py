@@ -57,7 +57,7 @@ class Surroundings:
     verify: Callable[[dict[str, Any], str], None]
     render: Callable[[], dict[str, Any]]  # a pack's body from the files on disk
     devices: Callable[[], Devices]
-    probes: Callable[[], Probes]
+    probes: Callable[[Mapping[str, Any]], Probes]  # given the pack's body, which says where the vantage points are
     dialect: Callable[[str], Dialect]
     log: Callable[[], Log]
     spool: Callable[[Sequence[NewEvent]], None]
@@ -65,6 +65,6 @@ class Surroundings:
     now: Callable[[], datetime]
     elapsed: Callable[[], float]  # seconds since the command was started
     wait: Callable[[float], object] = time.sleep
-    ask_name: Callable[[], str] = str  # called once, after the cut; bounded by itself
+    ask_name: Callable[[], str] = str  # called once, after the cut; bounded by itself; empty for no answer
     wave_waits_s: float = WAVE_WAITS_S
     lay_deadline_s: float = LAY_DEADLINE_S

@@ -1,0 +1,84 @@
+"""`orchestrator status`: the posture, and the last cut-off device by device, from its progress file and from the log.
+
+Works while a cut-off runs (also one whose terminal died), with the server stopped, and with a log that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.cutoff_files import CutoffFiles
+from orchestrator.cli.exit_codes import OK
+from orchestrator.errors import OrchestratorError
+from orchestrator.settings import StateDirectory, state_directory
+
+_POSTURES = {"verified": "isolated", "partial": "partially-isolated", "running": "isolating"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("status", help="posture and last cut-off", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--state", default=argparse.SUPPRESS, metavar="DIR", help="state directory")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    state = StateDirectory(Path(arguments.state)) if getattr(arguments, "state", None) else state_directory()
+    found = status(state)
+    print(json.dumps(found, ensure_ascii=False) if arguments.json else "\n".join(lines(found)))
+    return OK
+
+
+def status(state: StateDirectory) -> dict[str, Any]:
+    """`posture` is the log's; the progress file's when the log cannot be read or has not heard of that cut-off yet."""
+    found: dict[str, Any] = {"verb": "status", "posture": "normal", "posture_from": "nothing recorded", "log": "none", "last_cutoff": None}
+    try:
+        cutoff = CutoffFiles(state.root, state.elsewhere).last_progress()
+    except (OSError, ValueError) as failure:
+        cutoff = None
+        found["progress_error"] = str(failure)
+    if cutoff is not None:
+        if cutoff["outcome"] == "running" and not Path(f"/proc/{cutoff['pid']}").exists():
+            cutoff["outcome"] = "interrupted"
+        found.update(last_cutoff=cutoff, posture=_POSTURES.get(cutoff["outcome"], "partially-isolated"), posture_from="progress file")
+    if state.log.exists():
+        found.update(_from_log(state, cutoff))
+    return found
+
+
+def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str, Any]:
+    from orchestrator.adapters.sqlite_log import SqliteLog
+    from orchestrator.domain.state import fold
+
+    try:
+        with SqliteLog(state.log, read_only=True) as log:
+            site = fold(log.read())
+            events = log.head().size
+            broken = str(log.broken) if log.broken else ""
+    except OrchestratorError as failure:
+        return {"log": f"cannot be read: {failure.args[0]}"}
+    told: dict[str, Any] = {"log": f"broken: {broken}" if broken else f"{events} events"}
+    if cutoff is None or site.epoch >= int(cutoff["epoch"]):
+        told.update(posture=site.posture.value, posture_since=site.posture_since, posture_from="log", rehearsal=site.rehearsal)
+        told["stages"] = {name: stage.state.value for name, stage in site.stages.items()}
+        told["devices"] = {name: {"step": device.step, "slots": sorted(device.slots)} for name, device in site.devices.items()}
+    return told
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    since = f" since {found['posture_since']}" if found.get("posture_since") else ""
+    told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
+    cutoff = found["last_cutoff"]
+    if cutoff is None:
+        return [*told, "cut-off   none recorded here"]
+    told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
+    for device in cutoff["devices"]:
+        detail = f" — {device['detail']}" if device["step"] != "applied" else ""
+        guards = ", ".join(device["guards"])
+        told.append(f"  {device['device']:<12} {device['step']:<8} {device['seconds_ms'] / 1000:6.2f} s — {guards}{detail}")
+    told += [f"  open      {point}" for point in cutoff["open"]]
+    told += [f"  warning   {warning}" for warning in cutoff["warnings"]]
+    return told + [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]

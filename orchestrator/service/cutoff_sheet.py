@@ -1,0 +1,81 @@
+"""The paper sheet: what to unplug or switch off by hand, in which order, for a site whose network is lost too.
+
+Plain text, French and English, one A4 page a profile (80 columns, 60 lines). Made from the cut pack alone.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.domain.pack import devices_of
+
+WIDTH, LINES = 80, 60
+CALL = ("incident-commander", "network-engineer", "security-officer", "director")
+CHECKS_SHOWN = 6
+
+
+def sheets(body: Mapping[str, Any], profile: str | None = None) -> str:
+    """One page for the profile, or for every profile with the default first; pages end with a form feed."""
+    default = body["default_profile"]
+    names = [profile] if profile else [default, *sorted(name for name in body["profiles"] if name != default)]
+    return "\f".join("\n".join(_page(body, name)) + "\n" for name in names)
+
+
+def _page(body: Mapping[str, Any], name: str) -> list[str]:
+    profile = body["profiles"][name]
+    title = profile["title"]
+    mark = " — EXERCICE / REHEARSAL" if body.get("rehearsal") else ""
+    lines = [
+        "=" * WIDTH,
+        f"COUPURE À LA MAIN / CUT OFF BY HAND{mark}",
+        f"{body['site']} — profil / profile « {name} »",
+        *_wrapped(f"{title['fr']} / {title['en']}", ""),
+        f"Paquet du / Pack of {body['made_at']}{'' if body['ratified'] else ' — NON RATIFIÉ / NOT RATIFIED'}",
+        "=" * WIDTH,
+        "1. DANS CET ORDRE / IN THIS ORDER (débrancher, noter l'heure / unplug, note the time)",
+        *_devices(body, name),
+    ]
+    if profile.get("manual"):
+        lines += ["2. À LA MAIN / BY HAND", *(line for step in profile["manual"] for line in _wrapped(step, "   [ ] "))]
+    if profile.get("kept"):
+        lines += ["3. NE PAS COUPER / DO NOT CUT", *(line for kept in profile["kept"] for line in _wrapped(kept, "   - "))]
+    checks = _checks(profile["probes"])
+    if checks:
+        lines += ["4. VÉRIFIER / CHECK (de là / from there)", *checks]
+    lines += ["5. APPELER / CALL (numéros écrits à la main / numbers written by hand)", *_people(body.get("people", {}))]
+    lines += ["Fait par / Done by: ______________________   le / on: ____________  à / at: ______"]
+    return lines
+
+
+def _devices(body: Mapping[str, Any], name: str) -> list[str]:
+    lines = []
+    for number, entry in enumerate(devices_of(dict(body), name), start=1):
+        guards = ", ".join(entry["guards"])
+        lines += _wrapped(f"{number:2}. {entry['device']} ({entry['platform']}, {entry['address']}): {guards}   à / at ______", "   [ ] ")
+    return lines
+
+
+def _checks(probes: list[dict[str, Any]]) -> list[str]:
+    """A few of each: what must fail, and what must work."""
+    lines = []
+    for negative, words in ((True, "DOIT ÉCHOUER / MUST FAIL"), (False, "DOIT MARCHER / MUST WORK")):
+        chosen = [probe for probe in probes if (probe["purpose"] == "negative") is negative][:CHECKS_SHOWN]
+        for probe in chosen:
+            port = f" {probe['port']}" if probe.get("port") else ""
+            about = f" ({probe['about']})" if probe.get("about") else ""
+            lines += _wrapped(f"{words}: {probe['vantage']} → {probe['kind']} {probe['destination']}{port}{about}", "   [ ] ")
+    return lines
+
+
+def _people(people: Mapping[str, list[str]]) -> list[str]:
+    lines = []
+    for role in CALL:
+        named = [person for person, roles in people.items() if role in roles]
+        lines += [f"   {role:<20} {person:<24} ____________________" for person in named[:2]]
+    return lines or ["   ______________________________  ____________________"]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

@@ -1,0 +1,187 @@
+"""Joins the emergency command. Apart from `wiring`, so that it imports nothing before it is needed: start-up counts
+in the time to cut, and what is broken elsewhere (the API, the log, a policy file) must not keep anyone from cutting.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.adapters.cutoff_files import CutoffFiles
+from orchestrator.domain.pack import NAMESPACE
+from orchestrator.errors import EnvironmentMissing, NotAuthenticated, OrchestratorError, UnknownName
+from orchestrator.ports import Credential, Target
+from orchestrator.service.cutoff_surroundings import Surroundings
+from orchestrator.settings import StateDirectory, inventory_path, policy_path
+
+if TYPE_CHECKING:
+    from orchestrator.dialects.base import Dialect
+    from orchestrator.domain.events import NewEvent
+    from orchestrator.domain.policy import Policy
+    from orchestrator.ports import Devices, Log, Probes
+    from orchestrator.simulation.store import StoredHospital
+
+DIALECTS = {
+    "nftables": ("orchestrator.dialects.nftables", "NftablesDialect"),
+    "openvswitch": ("orchestrator.dialects.openvswitch", "OpenvswitchDialect"),
+    "frr": ("orchestrator.dialects.frr", "FrrDialect"),
+}
+
+
+def emergency_surroundings(
+    state: StateDirectory, *, elapsed: Callable[[], float], pack: Path | None = None, ask_name: Callable[[], str] = str
+) -> Surroundings:
+    """Everything that a cut-off touches, none of it opened yet."""
+    named = [(f"pack {pack}", pack)] if pack else []
+    return Surroundings(
+        candidates=(*named, ("cut pack", state.cut_pack), ("previous cut pack", state.previous_cut_pack)),
+        verify=lambda body, signature: verify_pack(state, body, signature),
+        render=render_from_files,
+        devices=_once(lambda: emergency_devices(state)),
+        probes=lambda body: emergency_probes(state, body),
+        dialect=dialect_named,
+        log=lambda: open_log(state),
+        spool=lambda events: spool(state, events),
+        files=CutoffFiles(state.root, state.elsewhere),
+        now=lambda: datetime.now(UTC),
+        elapsed=elapsed,
+        ask_name=ask_name,
+    )
+
+
+def verify_pack(state: StateDirectory, body: dict[str, Any], signature: str) -> None:
+    """Raises NotAuthenticated for a bad signature or another key than the site's; OSError when the site's is not here."""
+    public = state.site_key_public.read_text(encoding="ascii").split()
+    import base64
+
+    from orchestrator.adapters import sshsig
+    from orchestrator.domain.canonical import canonical
+
+    signed = sshsig.check(NAMESPACE, canonical(body), signature)
+    if base64.b64encode(signed.key).decode("ascii") != public[1]:
+        raise NotAuthenticated("it is signed by another key than this site's", rule="signature")
+
+
+def render_from_files() -> dict[str, Any]:
+    """A pack's body from the policy and the inventory on disk, ratified by nobody. Raises PolicyError."""
+    raise EnvironmentMissing("no pack can be made here")
+
+
+def emergency_devices(state: StateDirectory) -> Devices:
+    simulated = _simulation()
+    if simulated is not None:
+        return simulated
+    from orchestrator.adapters import netmiko_session  # noqa: F401 (loads Netmiko now, while the pack is being read)
+    from orchestrator.adapters.netmiko_devices import NetmikoDevices
+
+    return NetmikoDevices({Credential.CUT: state.cut_key, Credential.OPEN: state.open_key})
+
+
+def emergency_probes(state: StateDirectory, body: Mapping[str, Any]) -> Probes:
+    simulated = _simulation()
+    if simulated is not None:
+        from orchestrator.simulation.store import StoredProbes
+
+        return StoredProbes(simulated)
+    from orchestrator.adapters.netmiko_devices import NetmikoDevices
+    from orchestrator.adapters.ssh_probes import SshProbes
+
+    return SshProbes(NetmikoDevices({Credential.CUT: state.probe_key}), vantage_points(state, body))
+
+
+def vantage_points(state: StateDirectory, body: Mapping[str, Any]) -> dict[str, Target]:
+    """From the pack; from the inventory and `known_hosts` on disk when it says nothing of them."""
+    listed = body.get("vantage_points")
+    if listed:
+        return {
+            name: Target(name, "host", str(host["address"]), str(host["user"]), tuple(host["host_keys"]), int(host.get("port", 22)))
+            for name, host in listed.items()
+        }
+    from orchestrator.adapters.inventory_yaml import read_inventory
+
+    known = _known_hosts(state.known_hosts)
+    site = read_inventory(inventory_path()).site
+    return {
+        host.name: Target(host.name, "host", str(host.management), host.user, known.get(str(host.management), ()))
+        for host in site.hosts
+        if host.management is not None
+    }
+
+
+def dialect_named(platform: str) -> Dialect:
+    """Raises UnknownName for a platform without a dialect."""
+    if _simulation_file():
+        from orchestrator.simulation.dialect import SimulatedDialect
+
+        return SimulatedDialect(platform)
+    if platform not in DIALECTS:
+        raise UnknownName(f"there is no dialect for {platform!r}", advice=f"one of {', '.join(DIALECTS)}")
+    module, name = DIALECTS[platform]
+    dialect: Dialect = getattr(importlib.import_module(module), name)()
+    return dialect
+
+
+def policy_on_disk() -> Policy | None:
+    """For naming things only; None when the files cannot be used."""
+    from orchestrator.adapters.policy_yaml import read_policy
+
+    try:
+        return read_policy(policy_path()).policy
+    except (OrchestratorError, OSError):
+        return None
+
+
+def open_log(state: StateDirectory) -> Log:
+    from orchestrator.adapters.sqlite_log import SqliteLog
+
+    return SqliteLog(state.log, head_file=state.log_head)
+
+
+def spool(state: StateDirectory, events: Sequence[NewEvent]) -> None:
+    from orchestrator.adapters.spool import Spool
+
+    Spool(state.spool, state.spool_fallback).append(events)
+
+
+def _known_hosts(path: Path) -> dict[str, tuple[str, ...]]:
+    """OpenSSH lines `address type base64`, as `type base64` per address."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if len(words) >= 3 and not line.startswith("#"):
+            for name in words[0].split(","):
+                found[name] = (*found.get(name, ()), f"{words[1]} {words[2]}")
+    return found
+
+
+def _simulation_file() -> str:
+    return os.environ.get("ORCHESTRATOR_SIMULATION", "")
+
+
+def _simulation() -> StoredHospital | None:
+    """The simulated hospital in memory, when this process is told to use it instead of a real one."""
+    if not _simulation_file():
+        return None
+    from orchestrator.adapters.inventory_yaml import read_inventory
+    from orchestrator.simulation.store import StoredHospital
+
+    return StoredHospital(read_inventory(inventory_path()).site, Path(_simulation_file()))
+
+
+def _once(make: Callable[[], Devices]) -> Callable[[], Devices]:
+    """Made by whoever asks first; the others wait for it. An error is met again by whoever asks next."""
+    lock = threading.Lock()
+    made: list[Devices] = []
+
+    def get() -> Devices:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
