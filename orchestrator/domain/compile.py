@@ -19,6 +19,7 @@ from orchestrator.domain.policy import Flow, FlowService, Partner
 from orchestrator.domain.topology import Hop, crossings
 
 Guards = Mapping[str, Collection[str]]  # device → guarded interfaces or ports
+Ways = Mapping[tuple[Address, Prefix], tuple[Hop, ...]]  # (the application's address, the partner's network) → from outside to inside
 
 
 class Sight(NamedTuple):
@@ -33,8 +34,13 @@ def elements_of(site: Site, flow: Flow, partner: Partner, guards: Guards | None 
 
     Disjoint, prefix-aligned, `deny_from` taken out. Raises KeyError when no exit leads to the partner's zone.
     """
+    return elements_along(site, flow, crossings(site, flow, partner), guards)
+
+
+def elements_along(site: Site, flow: Flow, ways: Ways, guards: Guards | None = None) -> dict[str, tuple[Element, ...]]:
+    """`elements_of` for ways that are known already."""
     found: dict[str, list[Element]] = {}
-    for (address, network), hops in crossings(site, flow, partner).items():
+    for (address, network), hops in ways.items():
         crossed = {hop.device for hop in hops if guards is None or is_guarded(hop, guards)}
         for remaining in without_prefixes(network, flow.deny_from):
             for service in flow.services:

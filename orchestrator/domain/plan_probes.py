@@ -123,18 +123,23 @@ def _beside(site: Site, flow: Flow, asked: Question) -> Iterator[Question]:
         for zone, address in strangers:  # the application to somebody else
             if address.version == asked.inside.version and address != asked.outside:
                 yield asked._replace(outside=address, zone=zone)
+        for other in _in_its_place(site, asked.inside):
+            yield asked._replace(inside=other)
     for host in site.hosts:  # from the inside to the outside at large
-        if not host.is_vantage_point:
-            continue
-        for _, own in addresses_in(site, host, external=False):
-            if own.version != asked.inside.version:
-                continue
-            if flow.direction == "out" and own != asked.inside:
-                yield asked._replace(inside=own)  # another host in the application's place
+        for _, own in addresses_in(site, host, external=False) if host.is_vantage_point else ():
             for zone, address in strangers[:2]:  # the first stranger, once per family
-                for service in _declared(site, address)[:2]:
-                    if address.version == own.version:
+                if address.version == own.version == asked.inside.version:
+                    for service in _declared(site, address)[:1]:
                         yield Question("out", own, address, zone, service)
+
+
+def _in_its_place(site: Site, inside: Address) -> tuple[Address, ...]:
+    """Another vantage point of the same zone, and the first one of another zone."""
+    zone = site.zone_of(inside).name
+    hosts = [(where, own) for host in site.hosts if host.is_vantage_point for where, own in addresses_in(site, host, external=False)]
+    others = [(where, own) for where, own in hosts if own.version == inside.version and own != inside]
+    near = [own for where, own in others if where == zone][:1]
+    return (*near, *[own for where, own in others if where != zone][:1])
 
 
 def published_services(site: Site, version: int) -> tuple[tuple[Address, FlowService], ...]:

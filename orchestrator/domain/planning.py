@@ -160,10 +160,12 @@ def _closed(before: Containment, device: str) -> set[str]:
 def _in_words(
     flow: Flow, partner: Partner, order: Sequence[str], wanted: Mapping[str, tuple[Element, ...]], fresh: Mapping[str, tuple[Element, ...]]
 ) -> list[Reachability]:
-    """As the innermost device that changes sees it: the application's own addresses."""
+    """As the innermost device that changes sees it: the application's own addresses. A box is shown whole when any part
+    of it becomes possible: what is left of a broad one beside older openings can be hundreds of pieces."""
     through = tuple(dict.fromkeys(device for device in order if device in wanted))
-    innermost = next((device for device in reversed(through) if fresh.get(device)), None)
-    shown = fresh[innermost] if innermost is not None else next((wanted[device] for device in reversed(through)), ())
+    changing = [device for device in through if fresh.get(device)] or through
+    new = packets_of(element for device in changing[-1:] for element in fresh.get(device) or wanted[device])
+    shown = [box for device in changing[-1:] for box in packets_of(wanted[device]).readable() if PacketSet([box]) & new]
     return [
         Reachability(
             flow=flow.name,
@@ -173,7 +175,7 @@ def _in_words(
             service=box.describe_service(),
             through=through,
         )
-        for box in packets_of(shown).readable()
+        for box in shown
     ]
 
 

@@ -10,14 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from orchestrator.domain.compile import elements_of, paths_of, prefix_of, publications
+from orchestrator.domain.compile import elements_along, prefix_of, publications
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
 from orchestrator.domain.packet_elements import packets_of
 from orchestrator.domain.packets import PacketSet
 from orchestrator.domain.policy import Flow, FlowService, Partner, Text
 from orchestrator.domain.probes import Probe, Purpose
-from orchestrator.domain.topology import Hop, owner_of
+from orchestrator.domain.topology import Hop, crossings, owner_of
 
 ICMP = FlowService(protocol=1)
 _NAMES = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp", 58: "icmpv6"}
@@ -49,6 +49,7 @@ class Containment:
     layers: Mapping[str, Sequence[Layer]]
     opened: Mapping[str, Collection[Element]] = field(default_factory=dict)
     released: Mapping[str, Collection[str]] = field(default_factory=dict)
+    _allowed: dict[tuple[str, str], PacketSet] = field(default_factory=dict, compare=False, repr=False)
 
     def passes(self, device: str) -> PacketSet:
         """What gets through all flow-grain layers of the device: opened, or kept by each of them."""
@@ -73,10 +74,16 @@ class Containment:
                     return True
                 continue
             concerned = [sight for sight in sights if not layer.scope or _within(sight, layer)]
-            allowed = packets_of(layer.keep) | packets_of(self.opened.get(hop.device, ()))
-            if not packets_of(concerned) <= allowed:
+            if not packets_of(concerned) <= self._through(layer):
                 return True
         return False
+
+    def _through(self, layer: Layer) -> PacketSet:
+        """What one layer of flow grain lets through: kept by it, or opened in it."""
+        key = (layer.device, layer.slot)
+        if key not in self._allowed:
+            self._allowed[key] = packets_of((*layer.keep, *self.opened.get(layer.device, ())))
+        return self._allowed[key]
 
 
 def _within(sight: Element, layer: Layer) -> bool:
@@ -90,9 +97,10 @@ def way_of(site: Site, question: Question) -> Way | None:
         if not _leads_to(site, exit_, question.zone):
             continue
         flow, partner = _as_flow(question, exit_)
-        for hops in paths_of(site, flow, partner):
-            if hops:
-                return Way(_innermost(site, hops), hops, elements_of(site, flow, partner))
+        ways = crossings(site, flow, partner)
+        hops = next(iter(ways.values()), ())
+        if hops:
+            return Way(_innermost(site, hops), hops, elements_along(site, flow, ways))
     return None
 
 
