@@ -188,7 +188,8 @@ class Hospital:
         target = self._node(node)
         which = key or ("open" if isinstance(target, Device) else "probe")
         argv = ["ssh", "-F", "none", "-i", str(self.key(which)), "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"]
-        argv += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", f"{target.user}@{target.management}"]
+        argv += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
+        argv += ["-o", "KexAlgorithms=curve25519-sha256", f"{target.user}@{target.management}"]
         return self.exec(ADMIN, [*argv, *([command] if command is not None else [])], stdin=stdin, timeout=timeout)
 
     # ── how it is done ──

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import EnvironmentMissing
 from orchestrator.lab.hospital import Hospital
 from orchestrator.lab.streams import StreamSpec, start_streams, valmont_streams
-from tests.lab.reachability import Question, unanswered
+from tests.lab.reachability import Question, assert_answered, assert_silent
 
 pytestmark = pytest.mark.lab
 
@@ -26,8 +26,9 @@ def udp(*targets: tuple[str, int]) -> list[Question]:
 ALLOWED = {
     # exit 1: what fw-ext publishes, and the same over IPv6
     "internet-host": tcp(
-        ("203.0.113.20", 443), ("203.0.113.21", 80), ("203.0.113.22", 25), ("203.0.113.23", 443), ("203.0.113.24", 993), ("203.0.113.26", 9000),
-        ("2001:db8:20:11::10", 443), ("2001:db8:20:11::20", 80), ("2001:db8:20:11::25", 25), ("2001:db8:20:12::10", 993), ("2001:db8:20:12::20", 9000),
+        ("203.0.113.20", 443), ("203.0.113.21", 80), ("203.0.113.22", 25), ("203.0.113.23", 443), ("203.0.113.24", 993),
+        ("203.0.113.26", 9000), ("2001:db8:20:11::10", 443), ("2001:db8:20:11::20", 80), ("2001:db8:20:11::25", 25),
+        ("2001:db8:20:12::10", 993), ("2001:db8:20:12::20", 9000),
     )
     + udp(("203.0.113.25", 500), ("203.0.113.26", 9000), ("2001:db8:20:21::10", 4500), ("2001:db8:20:12::20", 9000))
     # exit 2: the backup line
@@ -38,7 +39,8 @@ ALLOWED = {
     + udp(("203.0.113.3", 4500), ("2001:db8:ed::3", 4500)),
     "vendor-1": tcp(("203.0.113.3", 8022), ("2001:db8:20:28::40", 22)),
     # exit 3: the sister hospitals, a service on the switch itself, and the transit behind them
-    "sister": tcp(("203.0.113.20", 443), ("10.20.22.10", 104), ("2001:db8:20:22::10", 2762), ("192.0.2.180", 9100), ("2001:db8:60::180", 9100))
+    "sister": tcp(("203.0.113.20", 443), ("10.20.22.10", 104), ("2001:db8:20:22::10", 2762))
+    + tcp(("192.0.2.180", 9100), ("2001:db8:60::180", 9100))
     + udp(("10.20.22.10", 9000), ("2001:db8:20:22::10", 9000), ("192.0.2.180", 9100), ("2001:db8:60::180", 9100)),
     "ght-2": tcp(("10.20.22.10", 11112), ("2001:db8:20:22::10", 11112)),
     "pacs": tcp(("192.0.2.140", 104), ("2001:db8:60::140", 104), ("198.51.100.99", 9000), ("2001:db8:100::99", 9000))
@@ -47,8 +49,10 @@ ALLOWED = {
     "proxy": tcp(("198.51.100.10", 443), ("2001:db8:100::10", 443)) + udp(("198.51.100.10", 9000), ("2001:db8:100::10", 9000)),
     "ws-backup": tcp(("198.51.100.10", 443), ("2001:db8:100::10", 443), ("10.20.21.10", 443)),
     "bastion": tcp(("198.51.100.10", 443), ("2001:db8:100::10", 443)),
-    "record": tcp(("10.20.22.10", 8042), ("2001:db8:20:22::10", 8042), ("10.20.23.10", 2575), ("198.51.100.38", 443), ("2001:db8:100::38", 443)),
-    "ws-offices": tcp(("10.20.21.10", 443), ("2001:db8:20:21::10", 443), ("10.20.11.10", 443), ("2001:db8:20:11::10", 443), ("198.51.100.10", 443)),
+    "record": tcp(("10.20.22.10", 8042), ("2001:db8:20:22::10", 8042), ("10.20.23.10", 2575))
+    + tcp(("198.51.100.38", 443), ("2001:db8:100::38", 443)),
+    "ws-offices": tcp(("10.20.21.10", 443), ("2001:db8:20:21::10", 443), ("10.20.11.10", 443), ("2001:db8:20:11::10", 443))
+    + tcp(("198.51.100.10", 443), ("2001:db8:100::10", 443)),
     "samu": tcp(("10.20.29.10", 5060), ("2001:db8:20:29::10", 5060), ("198.51.100.36", 5671), ("2001:db8:100::36", 5671)),
     "lis": tcp(("10.20.21.10", 2575), ("198.51.100.40", 22), ("2001:db8:100::40", 22)),
     "gateway": tcp(("198.51.100.33", 8443), ("2001:db8:100::33", 8443)),
@@ -57,19 +61,20 @@ ALLOWED = {
 
 # What the site's own rules deny already: an answer here would make every later "cut" worthless.
 DENIED = {
-    "internet-host": tcp(("10.20.22.10", 104), ("203.0.113.26", 3128), ("2001:db8:20:21::10", 443), ("2001:db8:20:22::10", 104), ("2001:db8:20:12::20", 3128)),
+    "internet-host": tcp(("10.20.22.10", 104), ("203.0.113.26", 3128), ("2001:db8:20:21::10", 443), ("2001:db8:20:22::10", 104))
+    + tcp(("2001:db8:20:12::20", 3128)),
     "sister": tcp(("10.20.22.10", 8042), ("2001:db8:20:22::10", 8042)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("node", ALLOWED)
 def test_everything_of_the_scenario_passes_before_the_cut(hospital: Hospital, node: str) -> None:
-    assert unanswered(hospital, node, ALLOWED[node]) == []
+    assert_answered(hospital, node, ALLOWED[node])
 
 
 @pytest.mark.parametrize("node", DENIED)
 def test_what_the_site_denies_does_not_pass(hospital: Hospital, node: str) -> None:
-    assert unanswered(hospital, node, DENIED[node]) == DENIED[node]
+    assert_silent(hospital, node, DENIED[node])
 
 
 def test_a_host_pings_as_an_ordinary_user(hospital: Hospital) -> None:
