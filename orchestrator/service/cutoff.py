@@ -72,7 +72,7 @@ class Cutoff:
         try:
             return min(self._around.files.raise_epoch(clock), LAST_EPOCH), []
         except OSError as failure:
-            return clock, [f"the state directory cannot be used ({failure}): `orchestrator status` will not find this cut-off"]
+            return clock, [f"the last epoch cannot be read ({failure}): the clock alone gives it"]
 
     def _new_verdict(self, pack: LoadedPack, profile: str, warnings: list[str]) -> Verdict:
         body = pack.body
@@ -219,8 +219,8 @@ class Cutoff:
         try:
             with self._lock:
                 self._around.files.save_progress(self._epoch, self._verdict.as_json())
-        except (OSError, RuntimeError):  # RuntimeError: a report grew while it was written; the next one has it
-            return
+        except OSError as failure:
+            self._warn(f"the progress cannot be written ({failure}): `orchestrator status` will not find this cut-off")
 
 
 def _in_background(work: Callable[[], object]) -> threading.Thread:
