@@ -140,6 +140,11 @@ def _element(source: Prefix, destination: Prefix, service: FlowService, ports: t
     return Element(source=source, destination=destination, protocol=protocol, ports=ports or service.ports)
 
 
+def element_between(source: Address, destination: Address, service: FlowService) -> Element:
+    """The element of one conversation that nothing translates."""
+    return _element(prefix_of(source), prefix_of(destination), service)
+
+
 def prefix_of(address: Address) -> Prefix:
     """The address as a prefix of its own."""
     return ip_network(address)

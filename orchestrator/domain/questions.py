@@ -10,14 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from orchestrator.domain.compile import elements_along, prefix_of, publications
+from orchestrator.domain.compile import element_between, elements_along, prefix_of, publications
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
 from orchestrator.domain.packet_elements import packets_of
 from orchestrator.domain.packets import PacketSet
 from orchestrator.domain.policy import Flow, FlowService, Partner, Text
 from orchestrator.domain.probes import Probe, Purpose
-from orchestrator.domain.topology import Hop, crossings, owner_of
+from orchestrator.domain.topology import Hop, crossings, host_path, owner_of
 
 ICMP = FlowService(protocol=1)
 _NAMES = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp", 58: "icmpv6"}
@@ -35,9 +35,9 @@ class Question(NamedTuple):
 
 
 class Way(NamedTuple):
-    """`hops` from outside to inside; `sights` is how each device of flow grain sees the packet."""
+    """`hops` from outside to inside; `sights` is how each device of flow grain sees the packet. `exit`: None inside the site."""
 
-    exit: Exit
+    exit: Exit | None
     hops: tuple[Hop, ...]
     sights: Mapping[str, tuple[Element, ...]]
 
@@ -104,6 +104,16 @@ def way_of(site: Site, question: Question) -> Way | None:
     return None
 
 
+def inside_way(site: Site, start: Host, end: Host, service: FlowService, version: int) -> Way | None:
+    """Between two hosts of the site, where nothing is translated; None when the routes do not lead there."""
+    hops = host_path(site, start, end, version=version)
+    ends = [next((own for _, own in addresses_in(site, host, external=False) if own.version == version), None) for host in (start, end)]
+    if hops is None or ends[0] is None or ends[1] is None:
+        return None
+    sight = element_between(ends[0], ends[1], service)
+    return Way(None, hops, {hop.device: (sight,) for hop in hops})
+
+
 def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, about: str, timeout_s: float = 1.0) -> Probe | None:
     """The question as a probe; None when no vantage point has the asking address or nobody declares an answer.
 
@@ -126,7 +136,7 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
     return Probe(
         id=f"{purpose.value}:{vantage[0].name}/{asking}>{target}:{service}",
         purpose=purpose, vantage=vantage[0].name, destination=target, kind=kind, port=port, source=asking,
-        timeout_s=timeout_s, about=about, exit=way.exit.name,
+        timeout_s=timeout_s, about=about, exit=way.exit.name if way.exit is not None else None,
     )  # fmt: skip
 
 
