@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,15 +47,19 @@ def valmont() -> tuple[Site, Policy]:
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """A pack of the four profiles of Valmont, in the words of the simulation."""
+    """A pack of the four profiles of Valmont, in the words of the simulation; a copy to be spoilt at will."""
+    return {**copy.deepcopy(_body()), **changes}
+
+
+@cache
+def _body() -> dict[str, Any]:
     site, policy = valmont()
     profiles = {profile.name: _profile(site, policy, profile.name) for profile in policy.profiles}
-    made = {
+    return {
         "schema": 1, "site": site.name, "made_at": "2026-06-01T08:00:00.000Z", "ratified": True, "policy_digest": "a" * 64,
         "inventory_digest": "b" * 64, "default_profile": policy.default_profile, "rehearsal": False, "internal": ["10.20.0.0/16"],
         "profiles": profiles, "people": {"camille": ["incident-commander"], "dominique": ["network-engineer"]},
     }  # fmt: skip
-    return {**made, **changes}
 
 
 def _profile(site: Site, policy: Policy, name: str) -> dict[str, Any]:

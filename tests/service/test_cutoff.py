@@ -216,7 +216,8 @@ def test_where_no_file_can_be_written_it_cuts(case: Case) -> None:
     ("fault", "step"),
     [
         (Fault.CONNECTION_REFUSED, REFUSED), (Fault.WRONG_HOST_KEY, REFUSED), (Fault.AUTHENTICATION_REFUSED, REFUSED),
-        (Fault.COMMAND_FAILS, REFUSED), (Fault.HANG, UNKNOWN), (Fault.LOST_OUTCOME, UNKNOWN), (Fault.GARBAGE, UNKNOWN), (Fault.DROP_MIDWAY, UNKNOWN),
+        (Fault.COMMAND_FAILS, REFUSED), (Fault.HANG, UNKNOWN), (Fault.LOST_OUTCOME, UNKNOWN),
+        (Fault.GARBAGE, UNKNOWN), (Fault.DROP_MIDWAY, UNKNOWN),
     ],
 )  # fmt: skip
 def test_one_bad_device_is_named_and_the_rest_proceed(case: Case, fault: Fault, step: DeviceStep) -> None:
