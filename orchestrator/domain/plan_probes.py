@@ -31,9 +31,10 @@ _NAMES = {1: "icmp", 50: "esp", 58: "icmpv6"}
 
 
 def stage_probes(
-    site: Site, policy: Policy, pairs: Sequence[tuple[Flow, Partner]], after: Containment
+    site: Site, policy: Policy, pairs: Sequence[tuple[Flow, Partner]], after: Containment, *, sacrificed: Iterable[str] = ()
 ) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
-    """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open."""
+    """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open;
+    `sacrificed` are the care assertions that the profiles in force have given up by name."""
     probes: dict[str, Probe] = {}
     unprobed: list[str] = []
     seen: set[Question] = set()
@@ -47,7 +48,7 @@ def stage_probes(
             seen.update(neighbours)
             for negative in _stopped(site, neighbours, after, about=flow.name):
                 probes.setdefault(_key(negative), negative)
-    care = care_probes(site, policy, ())
+    care = care_probes(site, policy, sacrificed)
     return (*probes.values(), *care), tuple(dict.fromkeys(unprobed))
 
 

@@ -97,7 +97,9 @@ def plan_stage(
         {name: (*already_open.get(name, ()), *(item.element for item in changes.openings.get(name, ()))) for name in layers_in_force},
         {name: {*before.released.get(name, ()), *changes.releases.get(name, ())} for name in layers_in_force},
     )
-    probes, unprobed = stage_probes(site, policy, pairs, after)
+    profiles = {layer.profile for layers in layers_in_force.values() for layer in layers}
+    sacrificed = [item.care for profile in policy.profiles if profile.name in profiles for item in profile.sacrifices]
+    probes, unprobed = stage_probes(site, policy, pairs, after, sacrificed=sacrificed)
     overlay = policy.rehearsal
     return Plan(
         site=site.name,

@@ -1,0 +1,71 @@
+"""Joins ratification and the making of the cut pack with the state directory and the files on disk."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.known_hosts import read_known_hosts
+from orchestrator.adapters.pack_file import keep_pack
+from orchestrator.adapters.site_files import SiteFiles, read_checked
+from orchestrator.adapters.site_key import load_or_create_site_key
+from orchestrator.adapters.sqlite_log import SqliteLog
+from orchestrator.adapters.sshsig import SshSignatures
+from orchestrator.dialects import dialect_for
+from orchestrator.domain.digests import inventory_digest, policy_digest
+from orchestrator.domain.making import stamp
+from orchestrator.errors import EnvironmentMissing
+from orchestrator.service.pack_making import DialectFor, make_pack
+from orchestrator.service.ratify import Ratification
+from orchestrator.settings import StateDirectory, inventory_path, policy_path
+
+
+class UtcClock:
+    """Implements `ports.Clock` with the machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_for) -> Ratification:
+    """Raises EnvironmentMissing for a state directory without `allowed_signers`, or a site key that cannot be used."""
+    key = load_or_create_site_key(state.site_key).private
+    return Ratification(
+        log=SqliteLog(state.log, head_file=state.log_head),
+        clock=UtcClock(),
+        signatures=lambda text: SshSignatures(text, key),
+        allowed_signers=_allowed_signers(state.allowed_signers),
+        host_keys=read_known_hosts(state.known_hosts),
+        dialect_for=dialects,
+        keep_pack=lambda envelope: keep_pack(state.cut_pack, state.previous_cut_pack, envelope),
+    )
+
+
+def files_on_disk(*, inventory: Path | None = None, policy: Path | None = None, rehearsal: bool = False) -> SiteFiles:
+    """Read and held against each other. Raises PolicyError with every finding."""
+    return read_checked(inventory or inventory_path(), policy or policy_path(), rehearsal=rehearsal)
+
+
+def pack_from_files(state: StateDirectory, *, dialects: DialectFor = dialect_for, rehearsal: bool = False) -> dict[str, Any]:
+    """A pack's body from the files on disk, ratified by nobody: for cutting where no pack was ever made. Raises PolicyError."""
+    files = files_on_disk(rehearsal=rehearsal)
+    return make_pack(
+        files.site,
+        files.policy,
+        policy_digest=policy_digest(files.policy),
+        inventory_digest=inventory_digest(files.site),
+        made_at=stamp(datetime.now(UTC)),
+        ratified=False,
+        host_keys=read_known_hosts(state.known_hosts),
+        dialect_for=dialects,
+    )
+
+
+def _allowed_signers(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvironmentMissing(
+            f"{path} cannot be read: {error}", advice="put the people's public keys there, one `person key` line each; see docs/policy.md"
+        ) from error
