@@ -1,0 +1,78 @@
+"""Port grain on Open vSwitch: parking a port in the database, words and shapes.
+
+A parked port is `vlan_mode=dot1q-tunnel tag=4094 cvlans=4094 protected=true`. Each part has its reason, all tried:
+`tag=4094` alone stops both ways towards ordinary ports and survives daemon and machine; but two parked ports would
+still talk to each other (`protected` stops that), and a port that carries all VLANs would receive the frames tagged
+(the tunnel mode with its one customer VLAN admits none of them).
+
+Kept in the port's external_ids: `containment-saved` (what it was), `containment-slot-NAME` (who claims it),
+`containment-release` (`pending:EPOCH:TIME`, `lasting:EPOCH`, `until:EPOCH:TIME`), and in those of the Open_vSwitch
+record `containment-epoch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from orchestrator.dialects.base import Script
+from orchestrator.domain.canonical import digest
+from orchestrator.domain.layer import Layer
+
+SLOT_KEY = "containment-slot-"
+# As the database prints it: a set of one is bare.
+PARKED: dict[str, Any] = {"vlan_mode": "dot1q-tunnel", "tag": 4094, "trunks": [], "cvlans": 4094, "protected": True}
+
+# Closing needs nothing on the device but Open vSwitch itself. A missing port is told, and does not keep the others open.
+# `park PORT [words]` collects; one transaction does it all. Without the lock it goes on: cutting waits for nobody.
+_PARK = """\
+set -uf
+exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2
+status=0 words='comment containment'
+value() { ovs-vsctl --if-exists get "$@" 2>/dev/null | tr -d '" '; }
+park() {
+  port=$1; shift
+  saved=$(value Port "$port" external_ids:containment-saved)
+  [ -n "$saved" ] || saved=$(value Port "$port" vlan_mode tag trunks cvlans protected | tr '\\n' ';')
+  case $saved in '') echo "no such port: $port" >&2; status=1; return ;; esac
+  words="$words -- set Port $port vlan_mode=dot1q-tunnel tag=4094 trunks=[] cvlans=4094 protected=true"
+  words="$words external_ids:containment-saved=\\"$saved\\" $* -- remove Port $port external_ids containment-release"
+}
+"""
+_DO = """\
+ovs-vsctl --timeout=8 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
+exit $status
+"""
+
+
+def lay_ports(layer: Layer) -> Script:
+    """Parks the guard, re-parks whatever was released, raises the generation (never lowers it)."""
+    claim = f'external_ids:{SLOT_KEY}{layer.slot}=\\"$epoch\\"'
+    return Script(
+        "sh -s",
+        _PARK
+        + f"""\
+epoch={{epoch}}
+held=$(value Open_vSwitch . external_ids:containment-epoch)
+[ "${{held:-0}}" -le "$epoch" ] || epoch=$held
+for port in $(ovs-vsctl --bare --columns=name find Port external_ids:containment-release!=none); do park "$port"; done
+for port in {" ".join(sorted(layer.guard))}; do park "$port" "{claim}"; done
+words="$words -- set Open_vSwitch . external_ids:containment-epoch=\\"$epoch\\""
+"""
+        + _DO,
+    )
+
+
+def close_ports(ports: Iterable[str]) -> Script:
+    """Parks these ports again, if they are ours; what is parked already is no error."""
+    return Script("sh -s", _PARK + f'for port in {" ".join(sorted(ports))}; do park "$port"; done\n' + _DO)
+
+
+def persist_ports() -> Script:
+    """The database is the start-up configuration: this waits until it is on the disk."""
+    return Script("for file in /etc/openvswitch/conf.db /var/lib/openvswitch/conf.db; do [ ! -e $file ] || exec sync $file; done; sync")
+
+
+def ports_digest(guard: Iterable[str]) -> str:
+    """The fingerprint of a coarse slot: which ports it closes."""
+    return digest({"coarse": True, "guard": sorted(guard)})

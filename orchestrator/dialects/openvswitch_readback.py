@@ -1,0 +1,173 @@
+"""Reading an Open vSwitch switch back: the database as JSON, the OpenFlow entries as text, both made into `Observed`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orchestrator.dialects.base import Script
+from orchestrator.dialects.openvswitch_ports import PARKED, SLOT_KEY, ports_digest
+from orchestrator.domain.layer import Observed
+from orchestrator.errors import DeviceUnknown
+
+COOKIE = 0xC047A1
+FLOWS_FILE = "/etc/containment/openvswitch.flows"
+_OPENFLOW = "-O OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+
+# The first question goes to the daemon: a database says nothing about a switch whose daemon does not run.
+_READ = f"""\
+set -euf
+ovs-appctl --timeout=8 -t ovs-vswitchd version
+echo '=== switch'
+ovs-vsctl --timeout=8 --format=json --columns=external_ids,other_config,cur_cfg,next_cfg list Open_vSwitch
+echo '=== ports'
+ovs-vsctl --timeout=8 --format=json --columns=name,vlan_mode,tag,trunks,cvlans,protected,external_ids list Port
+echo '=== entries'
+for bridge in $(ovs-vsctl --timeout=8 list-br); do
+  echo "bridge $bridge"
+  ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats --sort dump-flows "$bridge"
+done
+echo '=== start-up'
+[ ! -e {FLOWS_FILE} ] || cat {FLOWS_FILE}
+echo '=== end'
+"""
+
+# Ports whose settings are shown as the site made them, whether parked or not; entries without our cookie.
+_SNAPSHOT = f"""\
+set -euf
+export LC_ALL=C
+value() {{ ovs-vsctl --timeout=8 --if-exists get "$@" | tr -d '" '; }}
+for bridge in $(ovs-vsctl --timeout=8 list-br); do
+  echo "bridge $bridge"
+  ovs-vsctl --timeout=8 --columns=datapath_type,fail_mode,flood_vlans,other_config,protocols list Bridge "$bridge"
+  for port in $(ovs-vsctl --timeout=8 list-ports "$bridge" | sort); do
+    was=$(value Port "$port" external_ids:containment-saved)
+    now=$(value Port "$port" vlan_mode tag trunks cvlans protected | tr '\\n' ';')
+    case $now in 'dot1q-tunnel;4094;[];'*'4094'*';true;') [ -z "$was" ] || now=$was ;; esac
+    others=$(ovs-vsctl --timeout=8 get Port "$port" external_ids | sed 's/containment-[^=]*="[^"]*"\\(, \\)\\{{0,1\\}}//g; s/, *}}$/}}/')
+    echo "port $port $now $others $(ovs-vsctl --timeout=8 get Port "$port" other_config)"
+  done
+  ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats --sort dump-flows "$bridge" | grep -v 'cookie=0x{COOKIE:x},' || :
+done
+echo '=== end'
+"""
+
+# Actions that put a frame on a port without asking its VLAN.
+_DIRECT = re.compile(r"output:\"?([^\",()]+)|enqueue[:(]\"?([^\",():]+)|\b(FLOOD|ALL|LOCAL|IN_PORT|group:\d+)\b")
+
+
+def read_back() -> Script:
+    return Script("sh -s", _READ)
+
+
+def snapshot() -> Script:
+    return Script("sh -s", _SNAPSHOT)
+
+
+class Reading:
+    """What the switch printed, taken apart. Raises DeviceUnknown on anything that cannot be read."""
+
+    def __init__(self, output: str) -> None:
+        sections = _sections(output)
+        try:
+            (switch,) = _rows(sections["switch"])
+            self.switch = switch
+            self.ports = {row["name"]: row for row in _rows(sections["ports"])}
+            self.entries = list(_entries(sections["entries"]))
+            self.start_up = [line for line in sections["start-up"] if line.strip()]
+        except (KeyError, ValueError, TypeError) as failure:
+            raise DeviceUnknown(f"the read-back of the switch cannot be read: {failure!r}") from failure
+        if self.switch["cur_cfg"] < self.switch["next_cfg"]:
+            raise DeviceUnknown("the switch daemon has not taken over the configuration yet")
+
+    @property
+    def epoch(self) -> int | None:
+        text = self.switch["external_ids"].get("containment-epoch")
+        return int(text) if text is not None and text.isdigit() else None
+
+    @property
+    def claims(self) -> dict[str, list[str]]:
+        """Slot → the ports that carry its claim."""
+        found: dict[str, list[str]] = {}
+        for name, port in self.ports.items():
+            for key in port["external_ids"]:
+                if key.startswith(SLOT_KEY):
+                    found.setdefault(key.removeprefix(SLOT_KEY), []).append(name)
+        return found
+
+    @property
+    def parked(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, port in self.ports.items() if all(port[key] == value for key, value in PARKED.items())))
+
+    @property
+    def site_entries(self) -> list[str]:
+        return [entry for entry in self.entries if not is_ours(entry)]
+
+    @property
+    def our_entries(self) -> list[str]:
+        return [entry for entry in self.entries if is_ours(entry)]
+
+
+def parse_ports(reading: Reading) -> Observed:
+    """The port grain of a reading."""
+    parked = reading.parked
+    ours = tuple(name for name in parked if "containment-saved" in reading.ports[name]["external_ids"])
+    slots = {slot: ports_digest(ports) for slot, ports in sorted(reading.claims.items())}
+    past = tuple(f"an entry of the site goes past a parked port: {entry}" for entry in reading.site_entries if goes_past(entry, ours))
+    return Observed(
+        present=bool(slots), epoch=reading.epoch, slots=slots, closed=ours, boots_with=tuple(sorted([*slots, *ours])), foreign=past
+    )
+
+
+def goes_past(entry: str, parked: Iterable[str]) -> bool:
+    """Whether an entry can carry frames from or to a parked port: its actions name ports, which asks no VLAN."""
+    parked = set(parked)
+    if not parked:
+        return False
+    match, _, actions = entry.partition(" actions=")
+    into = re.search(r"in_port=\"?([^\",]+)", match)
+    from_parked = into is None or into[1] in parked
+    return any(anywhere or from_parked or (named or queued) in parked for named, queued, anywhere in _DIRECT.findall(actions))
+
+
+def is_ours(entry: str) -> bool:
+    return f"cookie=0x{COOKIE:x}," in entry
+
+
+def _sections(output: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output.splitlines():
+        if line.startswith("=== "):
+            lines = sections.setdefault(line.removeprefix("=== "), [])
+        else:
+            lines.append(line)
+    if "end" not in sections:
+        raise DeviceUnknown("the read-back of the switch is not complete")
+    return sections
+
+
+def _entries(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if "actions=" in line:
+            yield line.strip()
+        elif line.strip() and not line.startswith("bridge "):
+            raise ValueError(f"not an OpenFlow entry: {line!r}")
+
+
+def _rows(lines: list[str]) -> list[dict[str, Any]]:
+    table = json.loads("\n".join(lines))
+    return [dict(zip(table["headings"], map(_value, row), strict=True)) for row in table["data"]]
+
+
+def _value(value: Any) -> Any:
+    """An OVSDB value: sets of one are printed bare, empty sets and others as ["set", […]], maps as ["map", […]]."""
+    if isinstance(value, list) and len(value) == 2:
+        kind, content = value
+        if kind == "map":
+            return dict(content)
+        if kind == "set":
+            return sorted(content)
+    return value

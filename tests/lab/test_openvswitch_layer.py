@@ -1,0 +1,254 @@
+"""The Open vSwitch dialect on a real switch with real traffic: port grain."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from orchestrator.dialects.openvswitch import OpenvswitchDialect
+from orchestrator.domain.layer import DeviceChange, Layer, Observed
+from tests.lab.small_device import Machine, addresses, arriving, connect, eventually
+
+pytestmark = pytest.mark.lab
+DIALECT = OpenvswitchDialect()
+PORT = 9000
+PRIVATE = ("/run", "/etc/openvswitch", "/etc/containment", "/var/log/openvswitch", "/usr/local/sbin")
+INSIDE, OUTSIDE, ALSO_OUTSIDE, SWITCH = 1, 2, 3, 9
+SNIFF = """
+import socket, sys, time
+from_there = bytes.fromhex(sys.argv[1].replace(":", ""))
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+link.settimeout(0.2)
+print("listening", flush=True)
+seen, end = 0, time.monotonic() + 1.5
+while time.monotonic() < end:
+    try:
+        seen += link.recv(2048)[6:12] == from_there
+    except TimeoutError:
+        pass
+print(seen, "frames", flush=True)
+"""
+BOTH = ("192.0.2.{}", "2001:db8:60::{}")
+
+START_DATABASE = """
+[ -e /etc/openvswitch/conf.db ] || ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+mkdir -p /run/openvswitch
+ovsdb-server --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir -vconsole:off -vsyslog:off
+ovs-vsctl --no-wait init
+"""
+START_DAEMON = """
+ovs-vswitchd --pidfile --detach --no-chdir -vconsole:off -vsyslog:off
+ip link set svc up 2>/dev/null && { ip addr replace 192.0.2.9/24 dev svc; ip addr replace 2001:db8:60::9/64 dev svc nodad; } || :
+"""
+STOP_DAEMON = "read -r pid < /run/openvswitch/ovs-vswitchd.pid; kill $pid; while [ -e /proc/$pid ]; do sleep 0.02; done"
+STOP_ALL = STOP_DAEMON + "; read -r pid < /run/openvswitch/ovsdb-server.pid; kill $pid; while [ -e /proc/$pid ]; do sleep 0.02; done"
+
+
+@dataclass
+class Bench:
+    """A switch with one host inside, two outside, and a service on the switch itself (internal port `svc`)."""
+
+    switch: Machine
+    inside: Machine
+    outside: Machine
+    also_outside: Machine
+
+    def observed(self) -> Observed:
+        return DIALECT.parse(self.switch.apply(DIALECT.read_back()))
+
+    def passes(self, source: Machine, host: int) -> list[bool]:
+        """New TCP connections to a host number: IPv4, IPv6."""
+        return [source.ask("connect", address.format(host), PORT) is not None for address in BOTH]
+
+    def reboot(self, *, hook: bool = True) -> None:
+        """Running state is lost, timers included; the database stays."""
+        self.switch.run(STOP_ALL + "; pkill -x sleep -P 1 || :; rm -rf /run/openvswitch /run/containment.lock")
+        self.switch.run(START_DATABASE + ("containment-host boot\n" if hook else "") + START_DAEMON)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    machines: list[Machine] = []
+    try:
+        machines.append(Machine("switch", PRIVATE))
+        machines += [Machine(name) for name in ("inside", "outside", "also-outside")]
+        switch, *hosts = machines
+        switch.install("containment-host")
+        for number, (host, port) in enumerate(zip(hosts, ("h-in", "p-ght", "p-lab"), strict=True), start=1):
+            connect(switch, port, host, "eth0")
+            addresses(host, "eth0", f"192.0.2.{number}/24", f"2001:db8:60::{number}/64")
+        switch.run(START_DATABASE)
+        switch.run(
+            "ovs-vsctl --no-wait add-br br0 -- set bridge br0 datapath_type=netdev"
+            " -- add-port br0 h-in tag=60 -- add-port br0 p-ght tag=60 -- set port p-ght external_ids:site=mpls"
+            " -- add-port br0 p-lab trunks=60,70 tag=60 vlan_mode=native-untagged"
+            " -- add-port br0 svc tag=60 -- set interface svc type=internal"
+        )
+        switch.run(START_DAEMON)
+        for machine in machines:
+            machine.ask("serve", PORT)
+        bench = Bench(*machines)
+        assert eventually(lambda: all(bench.passes(bench.outside, INSIDE)))
+        yield bench
+    finally:
+        for machine in machines:
+            machine.close()
+
+
+def layer(*guard: str, slot: str = "internet-3fa29b1c") -> Layer:
+    return Layer(slot=slot, profile=slot.split("-")[0], device="sw-dmz", guard=guard, coarse=True)
+
+
+def release(*ports: str) -> DeviceChange:
+    return DeviceChange(device="sw-dmz", releases=ports)
+
+
+def test_a_parked_port_passes_nothing_in_either_direction_or_family(bench: Bench) -> None:
+    established = [bench.outside.ask("connect", address.format(INSIDE), PORT) for address in BOTH]
+    assert all(bench.outside.ask("alive", each) for each in established)
+    assert bench.passes(bench.inside, OUTSIDE) == bench.passes(bench.outside, SWITCH) == [True, True]
+    for address in BOTH:
+        bench.outside.ask("stream", address.format(INSIDE), PORT)
+        bench.inside.ask("stream", address.format(OUTSIDE), PORT)
+        bench.outside.ask("stream", address.format(SWITCH), PORT)
+        assert arriving(bench.inside, PORT, address.format(OUTSIDE)) > 10
+        assert arriving(bench.outside, PORT, address.format(INSIDE)) > 10
+        assert arriving(bench.switch, PORT, address.format(OUTSIDE)) > 10
+
+    def nothing_crosses() -> None:
+        assert [bench.outside.ask("alive", each) for each in established] == [False, False]
+        assert bench.passes(bench.outside, INSIDE) == bench.passes(bench.inside, OUTSIDE) == [False, False]
+        assert bench.passes(bench.outside, SWITCH) == bench.passes(bench.outside, 3) == [False, False]
+        for address in BOTH:
+            assert arriving(bench.inside, PORT, address.format(OUTSIDE)) == 0
+            assert arriving(bench.outside, PORT, address.format(INSIDE)) == 0
+            assert arriving(bench.switch, PORT, address.format(OUTSIDE)) == 0
+
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=3)
+    bench.switch.apply(DIALECT.persist(layer("p-ght")))
+    nothing_crosses()
+    assert bench.passes(bench.inside, 3) == [True, True]  # what is not guarded goes on
+    for again in (lambda: bench.switch.run(STOP_DAEMON + START_DAEMON), bench.reboot):
+        again()
+        assert eventually(lambda: all(bench.passes(bench.inside, 3)))  # the switch works again, so that the silence counts
+        nothing_crosses()
+        assert bench.observed().fingerprint == DIALECT.expected((layer("p-ght"),)).fingerprint
+
+
+def test_two_parked_ports_do_not_reach_each_other(bench: Bench) -> None:
+    assert bench.passes(bench.outside, ALSO_OUTSIDE) == [True, True]
+    bench.switch.apply(DIALECT.lay(layer("p-ght", "p-lab")), epoch=1)
+    assert bench.passes(bench.outside, ALSO_OUTSIDE) == [False, False]
+
+
+def test_a_port_that_carries_all_vlans_receives_nothing_of_a_parked_one(bench: Bench) -> None:
+    bench.switch.run("ovs-vsctl set port h-in tag=[] trunks=[]")
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=1)
+    address = json.loads(bench.outside.run("ip -j link show eth0"))[0]["address"]
+    with subprocess.Popen(bench.inside.command(sys.executable, "-c", SNIFF, address), stdout=subprocess.PIPE, text=True) as sniffer:
+        assert sniffer.stdout is not None
+        assert sniffer.stdout.readline() == "listening\n"
+        bench.outside.try_run("ip neigh flush all; for i in 1 2 3; do ping -c 1 -W 0.2 192.0.2.77; done")
+        assert sniffer.stdout.readline() == "0 frames\n"
+
+
+def test_laying_and_lifting_leave_the_switch_as_it_was(bench: Bench) -> None:
+    def everything() -> str:
+        return bench.switch.run(
+            "for t in Open_vSwitch Bridge Port Interface; do ovs-vsctl --columns=name,external_ids,other_config list $t 2>/dev/null"
+            " || ovs-vsctl --columns=external_ids,other_config list $t; done; ovs-vsctl show; ovs-ofctl dump-flows --no-stats --sort br0;"
+            " ovs-vsctl --columns=name,tag,vlan_mode,trunks,cvlans,protected list Port"
+        )
+
+    bench.switch.run("ovs-ofctl add-flow br0 priority=7,tcp,tp_dst=7,actions=drop")
+    before, snapshot = everything(), bench.switch.apply(DIALECT.snapshot())
+    bench.switch.apply(DIALECT.lay(layer("p-ght", "p-lab")), epoch=1)
+    bench.switch.apply(DIALECT.lay(layer("p-ght", slot="total-1")), epoch=2)
+    assert everything() != before
+    assert bench.switch.apply(DIALECT.snapshot()) == snapshot
+    assert bench.switch.refuses(DIALECT.lift(), epoch=1)
+    bench.switch.apply(DIALECT.open(release("p-lab")), epoch=2, confirm=60)
+    bench.switch.apply(DIALECT.confirm(release("p-lab")), epoch=2)
+    assert bench.switch.apply(DIALECT.snapshot()) == snapshot
+    bench.switch.apply(DIALECT.lift(), epoch=2)
+    assert everything() == before
+    assert bench.switch.apply(DIALECT.snapshot()) == snapshot
+    assert bench.observed() == DIALECT.expected(())
+
+
+def test_a_release_closes_by_itself_unless_confirmed(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=5)
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=5, confirm=2)
+    assert bench.passes(bench.outside, INSIDE) == [True, True]
+    assert bench.observed().closed == ()
+    assert eventually(lambda: bench.observed().closed == ("p-ght",), 4)
+    assert bench.passes(bench.outside, INSIDE) == [False, False]
+
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=5, confirm=2)
+    bench.switch.apply(DIALECT.confirm(release("p-ght")), epoch=5)
+    time.sleep(2.5)
+    assert bench.passes(bench.outside, INSIDE) == [True, True]
+    bench.reboot()
+    assert eventually(lambda: all(bench.passes(bench.outside, INSIDE)))
+    bench.switch.apply(DIALECT.close(release("p-ght")))
+    bench.switch.apply(DIALECT.close(release("p-ght")))
+    assert bench.passes(bench.outside, INSIDE) == [False, False]
+
+
+def test_an_approved_end_closes_on_the_device_also_after_a_reboot(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=5)
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=5, confirm=60)
+    bench.switch.apply(DIALECT.confirm(release("p-ght"), until=True), epoch=5, until=6)
+    bench.reboot()
+    assert bench.observed().closed == ()
+    assert eventually(lambda: bench.observed().closed == ("p-ght",), 9)
+
+
+def test_a_restart_inside_the_confirm_window_closes(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=5)
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=5, confirm=120)
+    bench.reboot()
+    assert eventually(lambda: all(bench.passes(bench.inside, 3)))
+    assert bench.observed().closed == ("p-ght",)
+    assert bench.passes(bench.outside, INSIDE) == [False, False]
+    assert "not open" in bench.switch.refuses(DIALECT.confirm(release("p-ght")), epoch=5)
+
+
+def test_a_late_command_is_refused_and_changes_nothing(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=5)
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=5, confirm=60)
+    bench.switch.apply(DIALECT.lay(layer("p-lab", slot="vendors-2")), epoch=6)  # a narrower cut closes the opening too
+    assert bench.observed().closed == ("p-ght", "p-lab")
+    for late in (DIALECT.open(release("p-ght")), DIALECT.confirm(release("p-ght")), DIALECT.lift()):
+        assert "late" in bench.switch.refuses(late, epoch=5, confirm=60)
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=4)  # a late cut lowers nothing
+    assert bench.observed().epoch == 6
+    assert bench.observed().closed == ("p-ght", "p-lab")
+
+
+def test_a_missing_port_is_told_and_the_others_are_closed(bench: Bench) -> None:
+    assert "no such port: p-gone" in bench.switch.refuses(DIALECT.lay(layer("p-gone", "p-ght")), epoch=1)
+    assert bench.observed().closed == ("p-ght",)
+
+
+def test_the_cut_does_not_wait_for_a_daemon_that_is_dead(bench: Bench) -> None:
+    bench.switch.run(STOP_DAEMON)
+    assert "did not confirm" in bench.switch.refuses(DIALECT.lay(layer("p-ght")), epoch=1)
+    bench.switch.run(START_DAEMON)
+    assert eventually(lambda: all(bench.passes(bench.inside, 3)))
+    assert bench.observed().closed == ("p-ght",)
+
+
+def test_an_entry_of_the_site_that_goes_past_the_parking_is_named(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=1)
+    assert bench.observed().foreign == ()
+    bench.switch.run("ovs-ofctl add-flow br0 priority=9,in_port=h-in,udp,actions=output:p-lab")
+    assert bench.observed().foreign == ()
+    bench.switch.run("ovs-ofctl add-flow br0 priority=9,in_port=h-in,tcp,actions=output:p-ght")
+    assert len(bench.observed().foreign) == 1
