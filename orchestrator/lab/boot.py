@@ -103,19 +103,14 @@ done
 exec sh /run/disk/start-frr
 """
 
-# Entries under /etc/containment/*.flows are restored before the first packet passes, with the mechanism that Open
-# vSwitch itself has for upgrades (flow-restore-wait): a supervised restore.
+# The product's device-side script is called where a real switch's start-up would call it: before the switch daemon
+# (what was open without confirmation closes, nothing is forwarded yet) and after it (our entries come back first).
 START_SWITCH = """#!/bin/sh
-# Starts the switch daemon; what is under /etc/containment is in force before it forwards.
-set -- /etc/containment/*.flows
-if [ -e "$1" ]; then
-    ovs-vsctl --no-wait set Open_vSwitch . other_config:flow-restore-wait=true
-fi
+# Starts the switch daemon; what the containment layer left is in force before it forwards.
+ours=/usr/local/sbin/containment-host
+[ ! -x $ours ] || $ours boot || exit 1
 ovs-vswitchd --pidfile --detach --no-chdir -vconsole:off -vsyslog:off -vfile:warn --log-file=/var/log/ovs-vswitchd.log || exit 1
-if [ -e "$1" ]; then
-    for file in "$@"; do ovs-ofctl -O OpenFlow14 --bundle add-flows br0 "$file" || exit 1; done
-    ovs-vsctl --no-wait remove Open_vSwitch . other_config flow-restore-wait
-fi
+[ ! -x $ours ] || $ours restore || exit 1
 [ ! -e /run/disk/service.batch ] || ip -batch /run/disk/service.batch
 """
 

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.lab
 
 PORTAL: list[Question] = [("tcp", "203.0.113.20", 443), ("tcp", "2001:db8:20:11::10", 443)]
 BOOT_FILE = "/etc/containment/50-test.nft"
+FLOWS_FILE = "/etc/containment/openvswitch.flows"
 
 
 def holders(hospital: Hospital) -> dict[str, int | None]:
@@ -144,6 +145,20 @@ def test_router_daemons_restart_and_forward_again(hospital: Hospital) -> None:
     assert_answered(hospital, "internet-host", PORTAL)
 
 
+def test_router_that_is_shut_stays_shut_when_its_daemons_restart_and_nobody_waits_for_its_routes(hospital: Hospital) -> None:
+    # Written, because FRR raises an interface that has an address and is not shut in the start-up configuration.
+    shut = "vtysh -c 'configure terminal' -c 'interface up0' -c '{}' -c end -c write"
+    run(hospital, "rtr-isp", shut.format("shutdown"))
+    try:
+        hospital.restart_daemon("rtr-isp")
+        hospital.up()
+        assert "state DOWN" in run(hospital, "rtr-isp", "ip link show up0")
+        assert_silent(hospital, "internet-host", PORTAL)
+    finally:
+        run(hospital, "rtr-isp", shut.format("no shutdown"))
+    assert_answered(hospital, "internet-host", PORTAL)
+
+
 def test_router_that_was_shut_boots_shut(hospital: Hospital) -> None:
     shut = "vtysh -c 'configure terminal' -c 'interface lte0' -c '{}' -c end -c write"
     over_4g: list[Question] = [("udp", "192.0.2.10", 9000), ("udp", "2001:db8:20:28::51", 9000)]
@@ -171,15 +186,16 @@ def test_switch_loses_its_flows_and_keeps_its_database(hospital: Hospital, how: 
 
 
 def test_flows_under_containment_are_in_force_before_the_switch_forwards(hospital: Hospital) -> None:
-    run(hospital, "sw-dmz", "echo 'priority=9,in_port=p-ght,actions=drop' > /etc/containment/50-test.flows")
+    run(hospital, "sw-dmz", f"printf '# bridge br0\\npriority=9,in_port=p-ght,actions=drop\\n' > {FLOWS_FILE}")
     images: list[Question] = [("tcp", "10.20.22.10", 104), ("tcp", "2001:db8:20:22::10", 104)]
     try:
         hospital.restart_daemon("sw-dmz")
         assert "priority=9" in run(hospital, "sw-dmz", "ovs-ofctl dump-flows br0")
+        assert "flow-restore-wait" not in run(hospital, "sw-dmz", "ovs-vsctl get Open_vSwitch . other_config")
         assert_silent(hospital, "sister", images)
         assert_answered(hospital, "internet-host", PORTAL)
     finally:
-        run(hospital, "sw-dmz", "rm /etc/containment/50-test.flows")
+        run(hospital, "sw-dmz", f"rm {FLOWS_FILE}")
         hospital.restart_daemon("sw-dmz")
     assert_answered(hospital, "sister", images)
 
