@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import exit_codes
+from orchestrator.cli import exit_codes, policy_ratify
 from orchestrator.settings import inventory_path, policy_path
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_sources(check)
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(func=run_check)
+    policy_ratify.add_verb(verbs)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
