@@ -19,7 +19,7 @@ check: install
 	$(BIN)/lint-imports
 
 bench-cutoff: install
-	@$(BIN)/python benchmarks/cutoff.py
+	@$(BIN)/python -m benchmarks.cutoff
 
 prove: install
 	$(BIN)/python benchmarks/prove.py
