@@ -1,0 +1,568 @@
+#!/usr/bin/env python3
+"""Verifies an export of the restoration log. Python 3.8 or later, its standard library, and `ssh-keygen`; nothing else.
+
+    python3 verify.py [FOLDER | FILE.zip | FILE.tar] [--trusted-key FILE] [--known-head SIZE:ROOT] [--json]
+
+1. events: every line canonical (RFC 8785), its hash SHA-256(0x00 || canonical event), chained to the one before
+2. the Merkle root (RFC 6962) over all events equals the one in `checkpoint`, and every head that an event has recorded
+   or that is known from outside (paper logbook, an older export) is the head of the first SIZE events
+3. `checkpoint` and SHA256SUMS are signed by the site key: the trusted one if given, else the one in the export
+4. every vote's statement is signed by its person's key, which was valid at that time, and says what the vote counts for
+5. every file has the digest that SHA256SUMS and the manifest say; none is missing, none was added
+
+Verdicts: `genuine` (exit 0): all of it holds, and the site key is the trusted one, given from outside. `consistent, not
+anchored` (1): it all fits together, but whoever made it could have made all of it. `broken` (2): says what and where.
+Exit 3: the command line is wrong.
+The copy of this file in an export proves nothing about that export: compare its digest with one known from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+GENUINE, NOT_ANCHORED, BROKEN = "genuine", "consistent, not anchored", "broken"
+EXIT_CODES = {GENUINE: 0, NOT_ANCHORED: 1, BROKEN: 2}
+SITE = "orchestrator"  # the site key's name in allowed_signers
+CHECKPOINT_NAMESPACE = "orchestrator-checkpoint@v1"
+EXPORT_NAMESPACE = "orchestrator-export@v1"
+VOTE_NAMESPACE = "reconnect-approval@v1"
+FIELDS = ("seq", "previous", "type", "at", "actor", "stage", "device", "body")
+NOT_IN_SUMS = ("SHA256SUMS", "SHA256SUMS.sig")
+NOT_IN_MANIFEST = (*NOT_IN_SUMS, "manifest.json")
+GENESIS = "0" * 64
+EXACT = 2**53 - 1
+BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+
+
+class Broken(Exception):
+    """Something does not verify: what kind of problem, in which file, at which event."""
+
+    def __init__(self, file: str, problem: str, detail: str, event: int | None = None) -> None:
+        super().__init__(detail)
+        self.finding = {"file": file, "event": event, "problem": problem, "detail": detail}
+
+
+@dataclass
+class Events:
+    """What reading the events leaves behind: leaf hashes, votes, recorded heads (seq, size, root), rehearsal or not."""
+
+    leaves: list[bytes] = field(default_factory=list)
+    votes: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[tuple[int, int, str]] = field(default_factory=list)
+    rehearsal: bool = False
+
+
+# Canonical JSON (RFC 8785), without floats; Merkle tree (RFC 6962)
+
+
+def canonical(value: Any) -> str:
+    """The RFC 8785 text of a value. Raises ValueError for floats, inexact integers and what is not JSON."""
+    if value is None or isinstance(value, (bool, str)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int) and abs(value) <= EXACT:
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in keys) + "}"
+    raise ValueError(f"{value!r} is not allowed")
+
+
+def parse(text: str) -> Any:
+    def refuse(number: str) -> Any:
+        raise ValueError(f"the number {number} is not an integer")
+
+    return json.loads(text, parse_float=refuse, parse_constant=refuse)
+
+
+def append_leaf(subtrees: list[bytes], size: int, leaf: bytes) -> None:
+    """Adds one leaf hash to the perfect subtrees of a tree of `size` leaves."""
+    while size & 1:
+        leaf = hashlib.sha256(b"\x01" + subtrees.pop() + leaf).digest()
+        size >>= 1
+    subtrees.append(leaf)
+
+
+def root_of(subtrees: list[bytes]) -> str:
+    if not subtrees:
+        return hashlib.sha256(b"").hexdigest()
+    node = subtrees[-1]
+    for left in reversed(subtrees[:-1]):
+        node = hashlib.sha256(b"\x01" + left + node).digest()
+    return node.hex()
+
+
+def roots_at(leaves: list[bytes], sizes: set[int]) -> dict[int, str]:
+    """size -> Merkle root (hex) of the first `size` leaves, for those of the sizes that there are."""
+    subtrees: list[bytes] = []
+    roots = {0: root_of([])} if 0 in sizes else {}
+    for number, leaf in enumerate(leaves):
+        append_leaf(subtrees, number, leaf)
+        if number + 1 in sizes:
+            roots[number + 1] = root_of(subtrees)
+    return roots
+
+
+# 1. Events
+
+
+def read_events(folder: Path, root: str) -> Events:
+    """Reads and checks all events; `root` is the checkpoint's. Raises Broken naming the first bad one."""
+    found, lines = Events(), []
+    if (folder / "events.jsonl").is_symlink() or not (folder / "events.jsonl").is_file():
+        raise Broken("events.jsonl", "missing", "events.jsonl is missing, or is no regular file")
+    with (folder / "events.jsonl").open("rb") as file:
+        for line in file:
+            event = read_event(line)
+            lines.append(event and (event["seq"], event["previous"], event["hash"]))
+            if event is None:
+                continue
+            body = event["body"]
+            found.rehearsal = found.rehearsal or body.get("rehearsal") is True
+            if event["type"] == "VoteCast":
+                found.votes.append(event)
+                body = {**body, "head": vote_statement(event).get("log_head")}
+            head = body.get("head")
+            if isinstance(head, dict) and type(head.get("size")) is int and isinstance(head.get("root"), str):
+                found.heads.append((event["seq"], head["size"], head["root"]))
+    check_chain(lines, root)
+    found.leaves = [bytes.fromhex(line[2]) for line in lines if line]
+    return found
+
+
+def read_event(line: bytes) -> dict[str, Any] | None:
+    """The event of one line, or None when the line is not one whose content gives its hash."""
+    try:
+        text = line.decode("utf-8")
+        event: dict[str, Any] = parse(text)
+        if set(event) != {*FIELDS, "hash"} or canonical(event) + "\n" != text:
+            return None
+        if type(event["seq"]) is not int or not isinstance(event["body"], dict) or not isinstance(event["at"], str):
+            return None
+        content = canonical({name: event[name] for name in FIELDS}).encode("utf-8")
+        return event if hashlib.sha256(b"\x00" + content).hexdigest() == event["hash"] else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def vote_statement(event: dict[str, Any]) -> dict[str, Any]:
+    """What the voter signed, as JSON; empty when it is not that."""
+    try:
+        statement = parse(event["body"]["statement"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return statement if isinstance(statement, dict) else {}
+
+
+def check_chain(lines: list[Any], root: str) -> None:
+    """That the events are 0, 1, 2, … each hanging on the one before. Raises Broken naming the first that is not."""
+    places: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        if line is not None:
+            places.setdefault(line[0], number)
+    previous = GENESIS
+    for number, line in enumerate(lines):
+        if line is None:
+            raise Broken("events.jsonl", "changed", f"event {number} was changed: line {number + 1} does not give its hash", number)
+        seq = line[0]
+        if seq > number and number in places:
+            detail = f"event {number} stands on line {places[number] + 1}, and event {seq} in its place"
+            raise Broken("events.jsonl", "reordered", detail, number)
+        if seq > number:
+            raise Broken("events.jsonl", "removed", f"event {number} is missing: event {seq} stands in its place", number)
+        if seq < number:
+            problem = "duplicated" if places[seq] < number else "reordered"
+            raise Broken("events.jsonl", problem, f"event {seq} stands again on line {number + 1}", number)
+        if line[1] != previous:
+            wrong = number - 1 if number and before_is_wrong(lines, number, root) else number
+            raise Broken("events.jsonl", "changed", f"event {wrong} was changed: the chain breaks before event {number}", wrong)
+        previous = line[2]
+
+
+def before_is_wrong(lines: list[Any], number: int, root: str) -> bool:
+    """Where the chain breaks before `number`, one of two was changed together with its hash: is it the one before?"""
+    if number + 1 < len(lines):  # it is, if the chain goes on from this one
+        return bool(lines[number + 1]) and lines[number + 1][1] == lines[number][2]
+    leaves = [line[2] for line in lines[: number - 1]] + [lines[number][1], lines[number][2]]
+    try:  # it is, if the hash that this one remembers gives the root of the checkpoint
+        return roots_at([bytes.fromhex(leaf) for leaf in leaves], {len(leaves)})[len(leaves)] == root
+    except (ValueError, TypeError):
+        return False
+
+
+# 2. The checkpoint and other heads
+
+
+def read_checkpoint(folder: Path) -> tuple[int, str]:
+    """(size, root in hex) of the checkpoint: origin, size, base64 root, one a line. Raises Broken."""
+    lines = read(folder, "checkpoint").decode("utf-8", "replace").split("\n")
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+        if len(lines) != 4 or not lines[0] or lines[3] or len(root) != 32 or str(int(lines[1])) != lines[1]:
+            raise ValueError
+        if base64.b64encode(root).decode("ascii") != lines[2]:
+            raise ValueError
+    except (IndexError, ValueError):
+        raise Broken("checkpoint", "changed", "the checkpoint is not in its form: origin, size, root") from None
+    return int(lines[1]), root.hex()
+
+
+def check_checkpoint(events: Events, size: int, root: str) -> None:
+    """Raises Broken when the events are not those of the checkpoint; the heads that events record narrow down where."""
+    count = len(events.leaves)
+    if count < size:
+        raise Broken("events.jsonl", "truncated", f"events {count} to {size - 1} are missing at the end", count)
+    if count > size:
+        raise Broken("events.jsonl", "added", f"the checkpoint ends before event {size}", size)
+    roots = roots_at(events.leaves, {size} | {head[1] for head in events.heads})
+    for seq, seen, seen_root in events.heads:
+        if seen > seq or roots.get(seen) != seen_root:
+            detail = f"the first {seen} events are not those that event {seq} saw"
+            raise Broken("events.jsonl", "rewritten", detail, max(0, min(seen, count) - 1))
+    if roots[size] != root:
+        raise Broken("checkpoint", "rewritten", "its root is not that of the events: they were rewritten as a whole, or it was")
+
+
+def check_known_head(events: Events, size: int, root: str) -> None:
+    """Raises Broken when the first `size` events are not those whose head is known from outside."""
+    count = len(events.leaves)
+    if size > count:
+        raise Broken("events.jsonl", "truncated", f"the known head is of {size} events, and the export ends before event {count}", count)
+    if roots_at(events.leaves, {size})[size] != root:
+        raise Broken("events.jsonl", "forked", f"the first {size} events are not those of the known head", max(0, size - 1))
+
+
+# 3 and 4. Signatures
+
+
+def check_armour(file: str, text: str) -> None:
+    """SSH armour is malleable: only the one form that ssh-keygen writes is taken. Raises Broken."""
+    lines = text.split("\n")
+    try:
+        body = base64.b64encode(base64.b64decode("".join(lines[1:-2]), validate=True)).decode("ascii")
+    except ValueError:
+        body = ""
+    wrapped = [body[start : start + 70] for start in range(0, len(body), 70)]
+    if not body or "\n".join([BEGIN, *wrapped, END, ""]) != text:
+        raise Broken(file, "signature", "the signature is not in canonical armour")
+
+
+def check_signature(signers: str, person: str, namespace: str, message: bytes, file: str, signature: str, when: str = "") -> None:
+    """Runs `ssh-keygen -Y verify`. `signers` is the text of an allowed_signers file. Raises Broken."""
+    check_armour(file, signature)
+    with tempfile.TemporaryDirectory() as temporary:
+        known, sig = Path(temporary, "signers"), Path(temporary, "sig")
+        known.write_bytes(signers.encode("utf-8"))
+        sig.write_bytes(signature.encode("utf-8"))
+        command = ["ssh-keygen", "-Y", "verify", "-f", str(known), "-I", person, "-n", namespace, "-s", str(sig)]
+        command += ["-O", f"verify-time={when}"] if when else []
+        done = subprocess.run(command, input=message, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        said = done.stdout.decode("utf-8", "replace").strip().replace("\n", "; ")
+        raise Broken(file, "signature", f"not a signature of {person} for {namespace}: {said}")
+
+
+def public_keys(text: str) -> list[str]:
+    """Every `type base64` in a public key or allowed_signers file."""
+    return re.findall(r"(?m)(?:^|\s)((?:ssh|ecdsa|sk)-[\w@.-]+ [\w+/]+=*)(?=\s|$)", text)
+
+
+def site_line(public_key: str) -> str:
+    """The site key's line in the export's allowed_signers."""
+    return f'{SITE} namespaces="{CHECKPOINT_NAMESPACE},{EXPORT_NAMESPACE}" {public_key}'
+
+
+def site_signers(folder: Path, trusted: list[str] | None) -> str:
+    """An allowed_signers text with the site key: the trusted one if given, else the export's. Raises Broken."""
+    text = read(folder, "site_key.pub").decode("utf-8", "replace")
+    own = public_keys(text)
+    if len(own) != 1 or text != own[0] + "\n":
+        raise Broken("site_key.pub", "changed", "it does not hold one public key")
+    if trusted is not None and own[0] not in trusted:
+        raise Broken("site_key.pub", "another key", "the export is signed by a key that is not the trusted one")
+    if site_line(own[0]) not in read(folder, "allowed_signers").decode("utf-8", "replace").split("\n"):
+        raise Broken("allowed_signers", "changed", "it does not name the site key")
+    return site_line(own[0]) + "\n"
+
+
+def check_site_signature(folder: Path, signers: str, name: str, namespace: str) -> None:
+    signature = read(folder, name + ".sig").decode("utf-8", "replace")
+    check_signature(signers, SITE, namespace, read(folder, name), name + ".sig", signature)
+
+
+def vote_row(event: dict[str, Any]) -> str:
+    """One line of votes/index.tsv: file, person, time as ssh-keygen takes it, stage, choice."""
+    body = event["body"]
+    when = re.sub(r"[-:T]", "", event["at"].partition(".")[0]) + "Z"
+    return "\t".join([f"{event['seq']:06d}", str(body.get("person")), when, str(event["stage"]), str(body.get("choice"))]) + "\n"
+
+
+def check_vote(folder: Path, signers: str, event: dict[str, Any], can_verify: bool) -> None:
+    """One vote: its files are what the event says, it names its plan, its person signed it. Raises Broken."""
+    body, seq = event["body"], event["seq"]
+    for key in ("person", "statement", "signature", "plan_digest", "choice"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            raise Broken("events.jsonl", "signature", f"the vote of event {seq} has no {key}", seq)
+    name = f"votes/{seq:06d}"
+    for ending, key in ((".statement", "statement"), (".sig", "signature")):
+        if read(folder, name + ending) != body[key].encode("utf-8"):
+            raise Broken(name + ending, "changed", f"it is not what event {seq} holds", seq)
+    counted = {"voter": body["person"], "choice": body["choice"], "plan_digest": body["plan_digest"], "stage": event["stage"]}
+    statement = vote_statement(event)
+    for key in counted:
+        if statement.get(key) != counted[key]:
+            raise Broken(name + ".statement", "signature", f"the {key} that was signed is not the one that the vote counts for", seq)
+    if not can_verify:
+        return
+    when, message = vote_row(event).split("\t")[2], body["statement"].encode("utf-8")
+    try:
+        check_signature(signers, body["person"], VOTE_NAMESPACE, message, name + ".sig", body["signature"], when)
+    except Broken as error:
+        error.finding["event"] = seq
+        raise
+
+
+# 5. Files
+
+
+def read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise Broken(name, "missing", f"{name} is missing, or is no regular file")
+    return path.read_bytes()
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def files_of(folder: Path) -> list[str]:
+    """Every file, by its name with slashes; links are named and not followed."""
+    names = []
+    for base, folders, files in os.walk(str(folder)):
+        for name in files + [name for name in folders if Path(base, name).is_symlink()]:
+            names.append(Path(base, name).relative_to(folder).as_posix())
+    return sorted(names)
+
+
+def check_files(folder: Path) -> Iterator[dict[str, Any]]:
+    """A finding for every file that is not what SHA256SUMS says."""
+    try:
+        text = read(folder, "SHA256SUMS").decode("utf-8", "replace")
+    except Broken as error:
+        yield error.finding
+        return
+    listed = dict(reversed(match) for match in re.findall(r"(?m)^([0-9a-f]{64})  ([A-Za-z0-9._/+-]+)$", text))
+    if "".join(f"{listed[name]}  {name}\n" for name in sorted(listed)) != text:
+        yield Broken("SHA256SUMS", "changed", "it is not in its form: digest, name, one a line, sorted").finding
+    present = files_of(folder)
+    for name in sorted({*listed, *present} - {*NOT_IN_SUMS}):
+        if name not in present:
+            yield Broken(name, "missing", f"{name} is listed in SHA256SUMS and missing").finding
+        elif name not in listed:
+            yield Broken(name, "added", f"{name} is not listed in SHA256SUMS").finding
+        elif (folder / name).is_symlink() or sha256(folder / name) != listed[name]:
+            yield Broken(name, "changed", f"{name} does not have the digest that SHA256SUMS gives").finding
+
+
+def check_manifest(folder: Path, events: Events) -> None:
+    """That the manifest and the list of votes speak of these events and files. Raises Broken."""
+    count = len(events.leaves)
+    try:
+        manifest = parse(read(folder, "manifest.json").decode("utf-8"))
+        said = (manifest["size"], manifest["root"], manifest["rehearsal"])
+        names, files = [name for name in files_of(folder) if name not in NOT_IN_MANIFEST], manifest["files"]
+    except (ValueError, KeyError, TypeError):
+        raise Broken("manifest.json", "changed", "the manifest cannot be understood") from None
+    if said != (count, roots_at(events.leaves, {count})[count], events.rehearsal):
+        raise Broken("manifest.json", "changed", "the manifest speaks of other events")
+    if files != {name: sha256(folder / name) for name in names}:
+        raise Broken("manifest.json", "changed", "the manifest speaks of other files")
+    if read(folder, "votes/index.tsv").decode("utf-8", "replace") != "".join(map(vote_row, events.votes)):
+        raise Broken("votes/index.tsv", "changed", "it does not list the votes of the events")
+
+
+# The whole
+
+
+class Report:
+    """Runs the checks and keeps what they find, in order."""
+
+    def __init__(self) -> None:
+        self.findings: list[dict[str, Any]] = []
+
+    def attempt(self, check: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return check(*arguments)
+        except Broken as error:
+            self.findings.append(error.finding)
+            return None
+
+
+def verify_folder(folder: Path, trusted: list[str] | None, known_heads: list[tuple[int, str]]) -> dict[str, Any]:
+    """The report on an export in a folder. Never raises for what the export holds."""
+    report, not_checked = Report(), []
+    can_verify = shutil.which("ssh-keygen") is not None
+    try:
+        root = read_checkpoint(folder)[1]
+    except Broken:
+        root = ""  # said below, after what the events themselves tell
+    events = report.attempt(read_events, folder, root)  # 1
+    checkpoint = report.attempt(read_checkpoint, folder)  # 2
+    if events and checkpoint:
+        report.attempt(check_checkpoint, events, *checkpoint)
+    for head in sorted(known_heads) if events else []:
+        report.attempt(check_known_head, events, *head)
+    signers = report.attempt(site_signers, folder, trusted)
+    if not can_verify:
+        not_checked.append("signatures: there is no ssh-keygen on this machine")
+    elif signers:  # 3
+        report.attempt(check_site_signature, folder, signers, "checkpoint", CHECKPOINT_NAMESPACE)
+        report.attempt(check_site_signature, folder, signers, "SHA256SUMS", EXPORT_NAMESPACE)
+    people = (report.attempt(read, folder, "allowed_signers") or b"").decode("utf-8", "replace")
+    before = len(report.findings)
+    for vote in events.votes if events else []:  # 4
+        report.attempt(check_vote, folder, people, vote, can_verify)
+    votes_hold = len(report.findings) == before
+    report.findings.extend(check_files(folder))  # 5
+    if events and votes_hold:
+        report.attempt(check_manifest, folder, events)
+    anchored = trusted is not None and not not_checked
+    return {
+        "verdict": BROKEN if report.findings else GENUINE if anchored else NOT_ANCHORED,
+        "first": report.findings[0] if report.findings else None,
+        "findings": report.findings,
+        "not_checked": not_checked,
+        "events": len(events.leaves) if events else None,
+        "votes": len(events.votes) if events else None,
+        "rehearsal": events.rehearsal if events else None,
+        "head": f"{checkpoint[0]}:{checkpoint[1]}" if checkpoint else None,
+        "trusted_key": trusted is not None,
+        "known_heads": len(known_heads),
+    }
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """The regular files of a .zip or .tar, into `folder`; nothing may lie outside it, nothing twice. Raises Broken."""
+    if zipfile.is_zipfile(str(path)):
+        with zipfile.ZipFile(str(path)) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    with archive.open(entry) as source:
+                        place(path.name, entry.filename, source, folder)
+        return
+    with tarfile.open(str(path)) as tar:
+        for member in tar:
+            if not member.isdir():
+                content = tar.extractfile(member) if member.isfile() else None
+                place(path.name, member.name, content, folder)
+
+
+def place(archive: str, name: str, source: Any, folder: Path) -> None:
+    """Writes one file of an archive. Raises Broken for what is no file, has a name of its own ideas, or comes twice."""
+    if source is None or not re.match(r"^\w[\w.+-]*(/\w[\w.+-]*)*$", name, re.ASCII) or (folder / name).exists():
+        raise Broken(archive, "changed", f"the archive holds something that it must not: {name!r}")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("wb") as copy:
+        shutil.copyfileobj(source, copy)
+
+
+def verify(path: Path, trusted: list[str] | None = None, known_heads: list[tuple[int, str]] | None = None) -> dict[str, Any]:
+    """The report on an export: a folder, or an archive of one. `trusted`: public keys as `type base64`."""
+    heads = known_heads or []
+    if path.is_dir():
+        return verify_folder(path, trusted, heads)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            unpack(path, Path(temporary))
+            inside = list(Path(temporary).iterdir())
+            return verify_folder(inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(temporary), trusted, heads)
+        except Broken as error:
+            finding = error.finding
+        except Exception as error:  # a damaged archive fails in many ways, all of them with the same meaning
+            finding = Broken(path.name, "changed", f"it cannot be unpacked: {error}").finding
+    return {"verdict": BROKEN, "first": finding, "findings": [finding], "not_checked": [], "events": None}
+
+
+def known_head(text: str) -> tuple[int, str]:
+    size, _colon, root = text.partition(":")
+    if not size.isdigit() or not re.match(r"^[0-9a-f]{64}$", root):
+        raise argparse.ArgumentTypeError("a head is SIZE:ROOT, the root being 64 hexadecimal digits")
+    return int(size), root
+
+
+def print_report(report: dict[str, Any]) -> None:
+    for finding in report["findings"]:
+        place = finding["file"] if finding["event"] is None else f"{finding['file']}, event {finding['event']}"
+        print(f"{finding['problem'].upper()}: {place}: {finding['detail']}")
+    for note in report["not_checked"]:
+        print(f"NOT CHECKED: {note}")
+    if report["events"] is not None:
+        kind = " of a REHEARSAL" if report["rehearsal"] else ""
+        print(f"{report['events']} events{kind}, {report['votes']} votes, head {report['head']}")
+    if report["verdict"] == NOT_ANCHORED:
+        print("give --trusted-key with the site key that you know from elsewhere, and --known-head if you have one")
+    print(f"verdict: {report['verdict']}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trusted-key", metavar="FILE", help="the site's public key, from elsewhere than the export")
+    parser.add_argument("--known-head", metavar="SIZE:ROOT", type=known_head, action="append", default=[], help="may be repeated")
+    parser.add_argument("--json", action="store_true", help="the whole report as one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verifies and prints; the exit code. Raises ValueError, OSError for arguments that cannot be used."""
+    trusted = None
+    if options.trusted_key:
+        trusted = public_keys(Path(options.trusted_key).read_text(encoding="utf-8"))
+        if not trusted:
+            raise ValueError(f"{options.trusted_key} holds no public key")
+    if not Path(options.path).exists():
+        raise ValueError(f"{options.path} does not exist")
+    report = verify(Path(options.path), trusted, options.known_head)
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False, sort_keys=True))
+    else:
+        print_report(report)
+    return EXIT_CODES[report["verdict"]]
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(3, f"{self.format_usage()}{message}\n")  # not argparse's 2, which here means broken
+
+
+def main() -> int:
+    parser = Parser(description="Verifies an export of the restoration log, offline.")
+    parser.add_argument("path", nargs="?", default=str(Path(__file__).resolve().parent), help="folder, .zip or .tar (default: here)")
+    add_arguments(parser)
+    options = parser.parse_args()
+    try:
+        return run(options)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
