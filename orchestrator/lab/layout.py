@@ -1,8 +1,9 @@
 """Where a rehearsal hospital keeps its things: names of namespaces, and the state directory.
 
     <directory>/                     0700; `hospital.json` marks it as ours, `lock` serialises up and down
-        keys/{cut,open,probe}_ed25519(.pub)
-        state/known_hosts            host keys of every management address; the rest of state/ is the orchestrator's own
+        state/                       the orchestrator's own state directory; the hospital puts two things there:
+        state/keys/{cut,open,probe}_ed25519(.pub)
+        state/known_hosts            host keys of every management address
         nodes/<node>/                the node's disk: rc, etc/, varlib/, sbin/, … and boot.log, holder (its process id)
 
 Several hospitals can run at once: the namespaces of each start with its name and a dash. A name has no dash of its
@@ -58,7 +59,7 @@ class Layout:
 
     @property
     def keys(self) -> Path:
-        return self.directory / "keys"
+        return self.state / "keys"
 
     @property
     def state(self) -> Path:
@@ -86,8 +87,8 @@ class Layout:
     def create(self) -> None:
         """Marks the directory as ours, and makes what every hospital has in it."""
         self.marker.write_text(json.dumps({"hospital": self.name}) + "\n")
-        self.keys.mkdir(exist_ok=True, mode=0o700)
         self.state.mkdir(exist_ok=True, mode=0o700)
+        self.keys.mkdir(exist_ok=True, mode=0o700)
 
     def is_ours(self) -> bool:
         """Whether the directory was made by a hospital of this name, or holds nothing."""
