@@ -1,0 +1,254 @@
+"""Devices over Ansible: firewalls in staged work, through ansible-runner and `playbooks/<verb>.yml`.
+
+ansible-runner leaves processes behind whatever is done to its process group, hangs inside web servers, and writes
+what it is given into its directory. So each run is
+
+  1. a process of its own (`ansible_child.py`), never a thread of the caller;
+  2. the first process of a PID namespace: when it ends, the kernel ends playbook, workers and ssh masters with it;
+  3. bound to us by a pipe: it ends when we close it, when we die, however we die, and at the deadline. (A
+     parent-death signal would do the same, but it is bound to the *thread* that started the process.)
+  4. in a mount namespace where a tmpfs of mode 0700 hides /dev/shm: inventory, scripts and known hosts lie there,
+     nobody else sees them, and they are gone with the namespace;
+  5. without our environment: no secret of ours is there to be written, no ansible.cfg of the user counts.
+
+The private key stays where it is and is named by its path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.dialects.base import Script
+from orchestrator.errors import EnvironmentMissing, UnknownName
+from orchestrator.ports import Credential, DeviceStep, Outcome, Target
+
+DIRECTORY = "/dev/shm"
+FORKS = 20
+CONNECT_TIMEOUT_S = 10
+END_GRACE_S = 2.0
+# What ssh says when the device, or our own caution, answered no before anything ran.
+REFUSALS = {
+    "host key is known for": "no host key is pinned for this device",
+    "Host key verification failed": "the host key is not the pinned one",
+    "Permission denied": "authentication refused",
+    "Connection refused": "connection refused",
+}
+_IN_PRIVATE = f'mount -t tmpfs -o mode=0700 containment {DIRECTORY} && exec "$@"'
+
+
+class AnsibleDevices:
+    """Implements `ports.Devices` for `shell` scripts; `cli` scripts are refused (no playbook can drive a terminal).
+
+    `keys` are private key files, one per credential. `playbooks` is the directory of `<verb>.yml`. `python` is the
+    interpreter on the devices: Ansible's modules need one.
+    """
+
+    def __init__(self, keys: Mapping[Credential, Path], playbooks: Path, *, python: str = "/usr/bin/python3") -> None:
+        self._keys = dict(keys)
+        self._playbooks = playbooks.resolve()
+        self._python = python
+
+    def run(
+        self, scripts: Mapping[Target, Sequence[Script]], *, credential: Credential, deadline_s: float, verb: str
+    ) -> Iterator[tuple[Outcome, ...]]:
+        """See `ports.Devices.run`; `deadline_s` counts from this call, for every target alike.
+
+        Raises UnknownName for a verb without a playbook, EnvironmentMissing when the key cannot be read or this
+        machine gives no namespaces: those are no faults of a device.
+        """
+        started = time.monotonic()
+        playbook = self._playbooks / f"{verb}.yml"
+        if not playbook.is_file():
+            raise UnknownName(f"there is no playbook {playbook}")
+        key = self._keys.get(credential)
+        if key is None or not os.access(key, os.R_OK):
+            raise EnvironmentMissing(f"the {credential.value} key cannot be read: {key}", advice="check the path and its permissions")
+        runnable = {target: tuple(listed) for target, listed in scripts.items() if listed and all(one.kind == "shell" for one in listed)}
+        refused: list[tuple[Outcome, ...]] = [
+            (Outcome(target.device, DeviceStep.REFUSED, "", 0.0, "Ansible runs shell scripts only; this one is for a command line"),)
+            for target, listed in scripts.items()
+            if listed and target not in runnable
+        ]
+        child = _Child(self._job(runnable, playbook, key, deadline_s), started + deadline_s) if runnable else None
+        return _collect(child, runnable, refused, started)
+
+    def _job(self, scripts: Mapping[Target, Sequence[Script]], playbook: Path, key: Path, deadline_s: float) -> dict[str, Any]:
+        hosts = {
+            target.device: {
+                "ansible_host": target.address, "ansible_port": target.port, "ansible_user": target.user,
+                "ansible_ssh_private_key_file": str(key.resolve()), "ansible_python_interpreter": self._python,
+                # A key is pinned to a device, not to an address that another device may have as well.
+                "ansible_ssh_common_args": f"-o HostKeyAlias={target.device} -o ControlPath={DIRECTORY}/ssh-{target.device}",
+            }
+            for target in scripts
+        }  # fmt: skip
+        known = [f"{target.device} {' '.join(line.split()[:2])}" for target in scripts for line in target.host_keys]
+        return {
+            "directory": DIRECTORY,
+            "playbook": str(playbook),
+            "deadline_s": deadline_s,
+            "forks": FORKS,
+            "files": {
+                "inventory.json": json.dumps({"all": {"hosts": hosts}}),
+                "scripts.json": _as_variables(scripts),
+                "known_hosts": "".join(f"{line}\n" for line in known),
+                "ansible.cfg": "",
+            },
+        }
+
+
+class _Child:
+    """The process, its messages, its end."""
+
+    def __init__(self, job: dict[str, Any], expires: float) -> None:
+        self._expires = expires
+        user = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+        command = ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _IN_PRIVATE, "sh"]
+        command += [sys.executable, "-P", str(Path(__file__).with_name("ansible_child.py"))]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=_environment(),
+                start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError as failure:
+            raise EnvironmentMissing("unshare is not installed", advice="install util-linux") from failure
+        assert self._process.stdin is not None
+        content = json.dumps(job).encode()
+        with contextlib.suppress(BrokenPipeError):  # it never started: `messages` says why
+            self._process.stdin.write(b"%12d\n" % len(content) + content)
+            self._process.stdin.flush()
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What the child says, until it ends or the deadline passes. Raises EnvironmentMissing when it never began."""
+        assert self._process.stdout is not None
+        descriptor, rest, began = self._process.stdout.fileno(), b"", False
+        while (left := self._expires - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
+            piece = os.read(descriptor, 1 << 20)
+            if not piece:
+                if not began:
+                    raise EnvironmentMissing(f"Ansible could not be started: {self._last_words()}", advice="namespaces need root")
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                began = True
+                yield json.loads(line)
+
+    def end(self) -> None:
+        """Nothing of it runs any more on return: the kernel empties the namespace before its first process is gone."""
+        process = self._process
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # type: ignore[union-attr]
+        try:
+            process.wait(END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            stream.close()  # type: ignore[union-attr]
+
+    def _last_words(self) -> str:
+        assert self._process.stderr is not None
+        ready, _, _ = select.select([self._process.stderr], [], [], 1.0)
+        words = os.read(self._process.stderr.fileno(), 4000).decode(errors="replace").strip() if ready else ""
+        return words.splitlines()[-1] if words else "it ended without a word"
+
+
+def _collect(
+    child: _Child | None, scripts: Mapping[Target, Sequence[Script]], refused: list[tuple[Outcome, ...]], started: float
+) -> Iterator[tuple[Outcome, ...]]:
+    yield from refused
+    if child is None:
+        return
+    waiting = {target.device: len(listed) for target, listed in scripts.items()}
+    outcomes: dict[str, list[Outcome]] = {device: [] for device in waiting}
+    since = dict.fromkeys(waiting, started)
+    complete = False
+    try:
+        for message in child.messages():
+            complete = complete or "stats" in message
+            device = message.get("host", "")
+            if device not in waiting:
+                continue
+            now = time.monotonic()
+            outcome = _outcome(device, message["res"], now - since[device])
+            since[device] = now
+            outcomes[device].append(outcome)
+            if outcome.step is not DeviceStep.APPLIED or len(outcomes[device]) == waiting[device]:
+                del waiting[device]
+                yield tuple(outcomes[device])
+            if not waiting:
+                break  # every result is there; nobody needs the playbook's farewell
+    finally:
+        child.end()
+    # What has no result is unknown, whether the deadline passed or the last events of the playbook were lost.
+    why = "Ansible ended without a result for it" if complete else "no answer within the deadline, or Ansible died"
+    for device in waiting:
+        yield (*outcomes[device], Outcome(device, DeviceStep.UNKNOWN, "", time.monotonic() - since[device], why))
+
+
+def _outcome(device: str, result: Mapping[str, Any], seconds: float) -> Outcome:
+    """The one place where Ansible's result becomes ours. `changed` is not believed, only the exit status."""
+    output = str(result.get("stdout", "")) + str(result.get("stderr", ""))
+    message = str(result.get("msg", ""))
+    if result.get("unreachable"):
+        for words, reason in REFUSALS.items():
+            if words in message:
+                return Outcome(device, DeviceStep.REFUSED, output, seconds, reason)
+        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, _last_line(message) or "unreachable")
+    status = result.get("rc")
+    if status == 0 and not result.get("failed"):
+        return Outcome(device, DeviceStep.APPLIED, output, seconds)
+    if "cmd" in result and status is not None:
+        return Outcome(device, DeviceStep.REFUSED, output, seconds, f"exit status {status}: {_last_line(output) or 'nothing was printed'}")
+    if status == 127:  # the interpreter is missing: nothing has run
+        return Outcome(device, DeviceStep.REFUSED, output, seconds, _last_line(str(result.get("module_stderr", ""))) or message)
+    return Outcome(device, DeviceStep.UNKNOWN, output, seconds, message or "Ansible failed without saying why")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _as_variables(scripts: Mapping[Target, Sequence[Script]]) -> str:
+    """`scripts` for the playbook. Marked as unsafe, text stays text: it is not templated and "true" is no boolean."""
+    texts = {
+        target.device: [{"command": {"__ansible_unsafe": one.command}, "text": {"__ansible_unsafe": one.text}} for one in listed]
+        for target, listed in scripts.items()
+    }
+    return json.dumps({"scripts": texts})
+
+
+def _environment() -> dict[str, str]:
+    """All that Ansible gets to see: nothing of ours, no configuration of the user's."""
+    ssh = {
+        "ControlMaster": "auto", "ControlPersist": "60s", "StrictHostKeyChecking": "yes", "UserKnownHostsFile": f"{DIRECTORY}/known_hosts",
+        "GlobalKnownHostsFile": "/dev/null", "UpdateHostKeys": "no", "IdentitiesOnly": "yes", "IdentityAgent": "none", "BatchMode": "yes",
+        "ServerAliveInterval": "5", "ServerAliveCountMax": "2",
+    }  # fmt: skip
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": DIRECTORY,
+        "TMPDIR": DIRECTORY,
+        "LANG": "C.UTF-8",
+        "ANSIBLE_CONFIG": f"{DIRECTORY}/ansible.cfg",
+        "ANSIBLE_HOME": f"{DIRECTORY}/ansible",
+        "ANSIBLE_LOCAL_TEMP": f"{DIRECTORY}/ansible-tmp",
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_SSH_ARGS": " ".join(["-F /dev/null", *(f"-o {name}={value}" for name, value in ssh.items())]),
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_SSH_RETRIES": "0",
+        "ANSIBLE_TIMEOUT": str(CONNECT_TIMEOUT_S),
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_NOCOLOR": "True",
+    }
