@@ -4,7 +4,6 @@ in the time to cut, and what is broken elsewhere (the API, the log, a policy fil
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.domain.pack import NAMESPACE
-from orchestrator.errors import EnvironmentMissing, NotAuthenticated, OrchestratorError, UnknownName
+from orchestrator.errors import NotAuthenticated, OrchestratorError
 from orchestrator.ports import Credential, Target
 from orchestrator.service.cutoff_surroundings import Surroundings
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.ports import Devices, Log, Probes
     from orchestrator.simulation.store import StoredHospital
 
-DIALECTS = {
-    "nftables": ("orchestrator.dialects.nftables", "NftablesDialect"),
-    "openvswitch": ("orchestrator.dialects.openvswitch", "OpenvswitchDialect"),
-    "frr": ("orchestrator.dialects.frr", "FrrDialect"),
-}
-
 
 def emergency_surroundings(
     state: StateDirectory, *, elapsed: Callable[[], float], pack: Path | None = None, ask_name: Callable[[], str] = str
@@ -41,7 +34,7 @@ def emergency_surroundings(
     return Surroundings(
         candidates=(*named, ("cut pack", state.cut_pack), ("previous cut pack", state.previous_cut_pack)),
         verify=lambda body, signature: verify_pack(state, body, signature),
-        render=render_from_files,
+        render=lambda: render_from_files(state),
         devices=_once(lambda: emergency_devices(state)),
         probes=lambda body: emergency_probes(state, body),
         dialect=dialect_named,
@@ -67,9 +60,11 @@ def verify_pack(state: StateDirectory, body: dict[str, Any], signature: str) -> 
         raise NotAuthenticated("it is signed by another key than this site's", rule="signature")
 
 
-def render_from_files() -> dict[str, Any]:
+def render_from_files(state: StateDirectory) -> dict[str, Any]:
     """A pack's body from the policy and the inventory on disk, ratified by nobody. Raises PolicyError."""
-    raise EnvironmentMissing("no pack can be made here")
+    from orchestrator.wiring_policy import pack_from_files
+
+    return pack_from_files(state, dialects=dialect_named)
 
 
 def emergency_devices(state: StateDirectory) -> Devices:
@@ -103,11 +98,12 @@ def vantage_points(state: StateDirectory, body: Mapping[str, Any]) -> dict[str, 
             for name, host in listed.items()
         }
     from orchestrator.adapters.inventory_yaml import read_inventory
+    from orchestrator.adapters.known_hosts import read_known_hosts
 
-    known = _known_hosts(state.known_hosts)
+    known = read_known_hosts(state.known_hosts)
     site = read_inventory(inventory_path()).site
     return {
-        host.name: Target(host.name, "host", str(host.management), host.user, known.get(str(host.management), ()))
+        host.name: Target(host.name, "host", str(host.management), host.user, tuple(known.get(str(host.management), ())))
         for host in site.hosts
         if host.management is not None
     }
@@ -119,11 +115,9 @@ def dialect_named(platform: str) -> Dialect:
         from orchestrator.simulation.dialect import SimulatedDialect
 
         return SimulatedDialect(platform)
-    if platform not in DIALECTS:
-        raise UnknownName(f"there is no dialect for {platform!r}", advice=f"one of {', '.join(DIALECTS)}")
-    module, name = DIALECTS[platform]
-    dialect: Dialect = getattr(importlib.import_module(module), name)()
-    return dialect
+    from orchestrator.dialects import dialect_for
+
+    return dialect_for(platform)
 
 
 def policy_on_disk() -> Policy | None:
@@ -146,17 +140,6 @@ def spool(state: StateDirectory, events: Sequence[NewEvent]) -> None:
     from orchestrator.adapters.spool import Spool
 
     Spool(state.spool, state.spool_fallback).append(events)
-
-
-def _known_hosts(path: Path) -> dict[str, tuple[str, ...]]:
-    """OpenSSH lines `address type base64`, as `type base64` per address."""
-    found: dict[str, tuple[str, ...]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if len(words) >= 3 and not line.startswith("#"):
-            for name in words[0].split(","):
-                found[name] = (*found.get(name, ()), f"{words[1]} {words[2]}")
-    return found
 
 
 def _simulation_file() -> str:

@@ -149,15 +149,15 @@ def _cut(entry: dict[str, Any], epoch: int) -> Cut:
     scripts = {key: _script(entry[key], epoch) for key in ("lay", "persist", "read_back", "sessions")}
     lay, persist, read_back = scripts["lay"], scripts["persist"], scripts["read_back"]
     if lay is None or persist is None or read_back is None:
-        raise ValueError(f"{target.device} has an empty script")
+        raise ValueError(f"a script of {target.device} does nothing")
     return Cut(
         target, int(entry["wave"]), tuple(entry["guards"]), lay, persist, read_back, scripts["sessions"], entry["layer"], entry["expected"]
     )
 
 
 def _script(value: dict[str, Any] | None, epoch: int) -> Script | None:
-    """None for a script without words: the platform has nothing to do at this step."""
-    if value is None or not (value["command"] or value["text"]):
+    """None for a script that does nothing: a session less."""
+    if value is None or (value["command"] in ("", "true", ":") and not value["text"]):
         return None
     if value["kind"] not in ("shell", "cli"):
         raise ValueError(f"{value['kind']!r} is no kind of script")
