@@ -12,13 +12,13 @@ from orchestrator.adapters.site_files import SiteFiles, read_checked
 from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
-from orchestrator.dialects import dialect_for
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.making import stamp
 from orchestrator.errors import EnvironmentMissing
 from orchestrator.service.pack_making import DialectFor, make_pack
 from orchestrator.service.ratify import Ratification
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
+from orchestrator.wiring_cutoff import dialect_named
 
 
 class UtcClock:
@@ -28,7 +28,7 @@ class UtcClock:
         return datetime.now(UTC)
 
 
-def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_for) -> Ratification:
+def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_named) -> Ratification:
     """Raises EnvironmentMissing for a state directory without `allowed_signers`, or a site key that cannot be used."""
     key = load_or_create_site_key(state.site_key).private
     return Ratification(
@@ -47,7 +47,7 @@ def files_on_disk(*, inventory: Path | None = None, policy: Path | None = None, 
     return read_checked(inventory or inventory_path(), policy or policy_path(), rehearsal=rehearsal)
 
 
-def pack_from_files(state: StateDirectory, *, dialects: DialectFor = dialect_for, rehearsal: bool = False) -> dict[str, Any]:
+def pack_from_files(state: StateDirectory, *, dialects: DialectFor = dialect_named, rehearsal: bool = False) -> dict[str, Any]:
     """A pack's body from the files on disk, ratified by nobody: for cutting where no pack was ever made. Raises PolicyError."""
     files = files_on_disk(rehearsal=rehearsal)
     return make_pack(
