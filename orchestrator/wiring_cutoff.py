@@ -4,7 +4,6 @@ in the time to cut, and what is broken elsewhere (the API, the log, a policy fil
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,13 +16,12 @@ from orchestrator.errors import NotAuthenticated, OrchestratorError
 from orchestrator.ports import Credential, Target
 from orchestrator.service.cutoff_surroundings import Surroundings
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
+from orchestrator.wiring_hospital import dialect_named, simulation
 
 if TYPE_CHECKING:
-    from orchestrator.dialects.base import Dialect
     from orchestrator.domain.events import NewEvent
     from orchestrator.domain.policy import Policy
     from orchestrator.ports import Devices, Log, Probes
-    from orchestrator.simulation.store import StoredHospital
 
 
 def emergency_surroundings(
@@ -68,7 +66,7 @@ def render_from_files(state: StateDirectory) -> dict[str, Any]:
 
 
 def emergency_devices(state: StateDirectory) -> Devices:
-    simulated = _simulation()
+    simulated = simulation()
     if simulated is not None:
         return simulated
     from orchestrator.adapters import netmiko_session  # noqa: F401 (loads Netmiko now, while the pack is being read)
@@ -78,7 +76,7 @@ def emergency_devices(state: StateDirectory) -> Devices:
 
 
 def emergency_probes(state: StateDirectory, body: Mapping[str, Any]) -> Probes:
-    simulated = _simulation()
+    simulated = simulation()
     if simulated is not None:
         from orchestrator.simulation.store import StoredProbes
 
@@ -109,17 +107,6 @@ def vantage_points(state: StateDirectory, body: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def dialect_named(platform: str) -> Dialect:
-    """Raises UnknownName for a platform without a dialect."""
-    if _simulation_file():
-        from orchestrator.simulation.dialect import SimulatedDialect
-
-        return SimulatedDialect(platform)
-    from orchestrator.dialects import dialect_for
-
-    return dialect_for(platform)
-
-
 def policy_on_disk() -> Policy | None:
     """For naming things only; None when the files cannot be used."""
     from orchestrator.adapters.policy_yaml import read_policy
@@ -140,20 +127,6 @@ def spool(state: StateDirectory, events: Sequence[NewEvent]) -> None:
     from orchestrator.adapters.spool import Spool
 
     Spool(state.spool, state.spool_fallback).append(events)
-
-
-def _simulation_file() -> str:
-    return os.environ.get("ORCHESTRATOR_SIMULATION", "")
-
-
-def _simulation() -> StoredHospital | None:
-    """The simulated hospital in memory, when this process is told to use it instead of a real one."""
-    if not _simulation_file():
-        return None
-    from orchestrator.adapters.inventory_yaml import read_inventory
-    from orchestrator.simulation.store import StoredHospital
-
-    return StoredHospital(read_inventory(inventory_path()).site, Path(_simulation_file()))
 
 
 def _once(make: Callable[[], Devices]) -> Callable[[], Devices]:

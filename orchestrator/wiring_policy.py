@@ -18,7 +18,7 @@ from orchestrator.errors import EnvironmentMissing
 from orchestrator.service.pack_making import DialectFor, make_pack
 from orchestrator.service.ratify import Ratification
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
-from orchestrator.wiring_cutoff import dialect_named
+from orchestrator.wiring_hospital import dialect_named
 
 
 class UtcClock:
