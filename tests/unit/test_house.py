@@ -73,6 +73,7 @@ def test_architecture_names_every_room() -> None:
 
 def test_files_hold_one_idea_each() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in tracked("orchestrator/*.py")}
-    long = {str(path): count for path, count in lengths.items() if count > 400}
+    whole = Path("orchestrator/export/verify.py")  # travels in every export, alone, as one file
+    long = {str(path): count for path, count in lengths.items() if count > 400 and path != whole}
     assert lengths
     assert not long, f"split these: {long}"
