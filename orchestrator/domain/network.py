@@ -9,6 +9,7 @@ Addresses are `ipaddress` objects; an interface keeps its prefix length (`IPv4In
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Annotated, Literal, TypeVar
 
@@ -221,6 +222,16 @@ class Site(Model):
 
     def exit(self, name: str) -> Exit:
         return _by_name(self.exits, name)
+
+    @cached_property
+    def owners(self) -> dict[Address, tuple[Node, Interface]]:
+        """Who has each address, and on which interface: devices before outside routers before hosts."""
+        return {
+            address.ip: (node, interface)
+            for node in reversed((*self.devices, *self.outside, *self.hosts))
+            for interface in node.interfaces
+            for address in interface.addresses
+        }
 
     def zone_of(self, address: Address) -> Zone:
         """The zone whose longest prefix holds the address; raises KeyError when no zone does."""

@@ -112,11 +112,7 @@ def _learned(site: Site, node: Node, version: int) -> list[tuple[Prefix, Address
 
 def owner_of(site: Site, address: Address) -> tuple[Node, Interface] | None:
     """The device, host or outside router that has this address, and the interface it is on."""
-    for node in (*site.devices, *site.outside, *site.hosts):
-        for interface in node.interfaces:
-            if any(own.ip == address for own in interface.addresses):
-                return node, interface
-    return None
+    return site.owners.get(address)
 
 
 class _Traced(NamedTuple):
