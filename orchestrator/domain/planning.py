@@ -135,9 +135,9 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         fresh = {device: without(elements, passing[device]) for device, elements in wanted.items()}
         for device, elements in fresh.items():
             passing[device] = passing[device] | packets_of(elements)
-            changes.openings.setdefault(device, []).extend(
-                Opening(flow=flow.name, partner=partner.name, element=element) for element in elements
-            )
+            if elements:
+                opened = [Opening(flow=flow.name, partner=partner.name, element=element) for element in elements]
+                changes.openings.setdefault(device, []).extend(opened)
         released = False
         for hop in (hop for hops in ways for hop in hops if is_guarded(hop, guards)):
             for name in _closed(before, hop.device) & {hop.enters, hop.leaves}:
@@ -195,7 +195,7 @@ def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
 def _devices(site: Site, changes: _Changes, render: Render, *, until: bool) -> tuple[DevicePlan, ...]:
     """Flow devices are order 0, the coarse ones that they stand behind order 1."""
     plans = []
-    names = {name for name, openings in changes.openings.items() if openings} | set(changes.releases)
+    names = set(changes.openings) | set(changes.releases)
     for device in (item for item in site.devices if item.name in names):
         change = DeviceChange(
             device=device.name,
