@@ -13,7 +13,7 @@ from orchestrator.domain.pack import devices_of
 
 WIDTH, LINES = 80, 60
 CALL = ("incident-commander", "network-engineer", "security-officer", "director")
-CHECKS_SHOWN = 6
+CHECKS_SHOWN = 4
 
 
 def sheets(body: Mapping[str, Any], profile: str | None = None) -> str:
@@ -27,6 +27,14 @@ def _page(body: Mapping[str, Any], name: str) -> list[str]:
     profile = body["profiles"][name]
     title = profile["title"]
     mark = " — EXERCICE / REHEARSAL" if body.get("rehearsal") else ""
+    others = [step for step in profile.get("manual", ()) if step.partition(":")[0] not in {entry["device"] for entry in profile["devices"]}]
+    sections = (
+        ("DANS CET ORDRE, noter l'heure / IN THIS ORDER, note the time", _devices(body, name)),
+        ("PUIS / THEN", [line for step in others for line in _wrapped(step, "   [ ] ")]),
+        ("NE PAS COUPER / DO NOT CUT", [line for kept in profile.get("kept", ()) for line in _wrapped(kept, "   - ")]),
+        ("VÉRIFIER / CHECK (de là / from there)", _checks(profile["probes"])),
+        ("APPELER / CALL (numéros écrits à la main / numbers written by hand)", _people(body.get("people", {}))),
+    )
     lines = [
         "=" * WIDTH,
         f"COUPURE À LA MAIN / CUT OFF BY HAND{mark}",
@@ -34,35 +42,37 @@ def _page(body: Mapping[str, Any], name: str) -> list[str]:
         *_wrapped(f"{title['fr']} / {title['en']}", ""),
         f"Paquet du / Pack of {body['made_at']}{'' if body['ratified'] else ' — NON RATIFIÉ / NOT RATIFIED'}",
         "=" * WIDTH,
-        "1. DANS CET ORDRE / IN THIS ORDER (débrancher, noter l'heure / unplug, note the time)",
-        *_devices(body, name),
     ]
-    if profile.get("manual"):
-        lines += ["2. À LA MAIN / BY HAND", *(line for step in profile["manual"] for line in _wrapped(step, "   [ ] "))]
-    if profile.get("kept"):
-        lines += ["3. NE PAS COUPER / DO NOT CUT", *(line for kept in profile["kept"] for line in _wrapped(kept, "   - "))]
-    checks = _checks(profile["probes"])
-    if checks:
-        lines += ["4. VÉRIFIER / CHECK (de là / from there)", *checks]
-    lines += ["5. APPELER / CALL (numéros écrits à la main / numbers written by hand)", *_people(body.get("people", {}))]
+    for number, (heading, content) in enumerate(((heading, content) for heading, content in sections if content), start=1):
+        lines += [f"{number}. {heading}", *content]
     lines += ["Fait par / Done by: ______________________   le / on: ____________  à / at: ______"]
     return lines
 
 
 def _devices(body: Mapping[str, Any], name: str) -> list[str]:
+    """Each box with what to unplug on it: the manual steps of the pack, or else its guards."""
     lines = []
+    manual = body["profiles"][name].get("manual", ())
     for number, entry in enumerate(devices_of(dict(body), name), start=1):
-        guards = ", ".join(entry["guards"])
-        lines += _wrapped(f"{number:2}. {entry['device']} ({entry['platform']}, {entry['address']}): {guards}   à / at ______", "   [ ] ")
+        device = entry["device"]
+        steps = [step.partition(":")[2].strip() for step in manual if step.partition(":")[0] == device]
+        what = "; ".join(
+            [step.replace("unplug", "débrancher / unplug") for step in steps]
+            or [f"débrancher / unplug {guard}" for guard in entry["guards"]]
+        )
+        lines += _wrapped(f"{number}. {device} ({entry['platform']}, {entry['address']}): {what} — à / at ________", "   [ ] ")
     return lines
 
 
 def _checks(probes: list[dict[str, Any]]) -> list[str]:
-    """A few of each: what must fail, and what must work."""
+    """A few of each, IPv4 (they are typed by hand): what must fail, and what must work. Different places first."""
     lines = []
     for negative, words in ((True, "DOIT ÉCHOUER / MUST FAIL"), (False, "DOIT MARCHER / MUST WORK")):
-        chosen = [probe for probe in probes if (probe["purpose"] == "negative") is negative][:CHECKS_SHOWN]
-        for probe in chosen:
+        candidates = [probe for probe in probes if (probe["purpose"] == "negative") is negative and ":" not in str(probe["destination"])]
+        places: dict[tuple[str, ...], dict[str, Any]] = {}
+        for probe in candidates:
+            places.setdefault((probe["vantage"],) if negative else (probe["vantage"], str(probe["destination"])), probe)
+        for probe in list(places.values())[:CHECKS_SHOWN]:
             port = f" {probe['port']}" if probe.get("port") else ""
             about = f" ({probe['about']})" if probe.get("about") else ""
             lines += _wrapped(f"{words}: {probe['vantage']} → {probe['kind']} {probe['destination']}{port}{about}", "   [ ] ")
