@@ -77,15 +77,15 @@ class _Telling:
         story.run("cutoff", "--profile", self._profile, "--by", "eng-1", "--reason", "rehearsal: encrypted files on three hosts")
         seconds = self._hospital.stop_traffic(started_ns)
         story.tell(f"time to cut, from the start of the command to the last packet at a receiver: {seconds:.2f} s")
-        last = json.loads(story.run("status", "--json", quiet=True))["cutoff"]
+        last = json.loads(story.run("status", "--json", quiet=True))["last_cutoff"]
         probes = last["probes"]
         care = [result for result in probes["results"] if result["purpose"] == "care"]
         self.summary |= {
             "cut_verified": last["verified"],
             "time_to_cut_s": round(seconds, 3),
             "internal_available": bool(care) and all(result["passed"] for result in care),
-            "established_flows_before": sum(device["outside_before"] or 0 for device in last["devices"].values()),
-            "established_flows_left": sum(device["outside_left"] or 0 for device in last["devices"].values()),
+            "established_flows_before": sum(device["outside_before"] or 0 for device in last["devices"]),
+            "established_flows_left": sum(device["outside_left"] or 0 for device in last["devices"]),
             "probes_total": probes["total"],
             "negative_probes_blocked": probes["counted"],
         }
