@@ -40,7 +40,7 @@ park() {
 }
 """
 _DO = """\
-ovs-vsctl --timeout=8 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
+ovs-vsctl --timeout=4 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
 exit $status
 """
 
