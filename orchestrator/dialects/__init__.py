@@ -12,6 +12,7 @@ _HOMES = {
     "openvswitch": ("orchestrator.dialects.openvswitch", "OpenvswitchDialect"),
     "frr": ("orchestrator.dialects.frr", "FrrDialect"),
 }
+PLATFORMS = tuple(_HOMES)
 
 
 def dialect_for(platform: str) -> Dialect:
