@@ -86,7 +86,7 @@ def test_one_host_with_one_script_is_quick(devices: AnsibleDevices, target: Targ
         started = time.monotonic()
         run(devices, {target: [Script("true")]})
         took.append(time.monotonic() - started)
-    assert min(took) < 8  # 2–3 s on an idle machine with two cores
+    assert min(took) < 10  # 2–3 s on two idle cores
 
 
 def test_a_refusal_ends_the_list_of_its_target_only(devices: AnsibleDevices, target: Target, servers: SshServers) -> None:
