@@ -178,7 +178,8 @@ async def ask(number: int, question: Question) -> None:
     except Failed as failure:
         passed, detail = False, str(failure)
     except OSError as failure:
-        passed, detail = (None if failure.errno in NOT_OURS else False), failure.strerror or str(failure)
+        passed = None if failure.errno in NOT_OURS else False
+        detail = os.strerror(failure.errno).lower() if failure.errno else str(failure)
     except Exception as failure:
         passed, detail = None, f"{type(failure).__name__}: {failure}"
     answer = {"n": number, "passed": passed, "ms": round(1000 * (time.monotonic() - started), 1), "detail": detail}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class SshProbes:
 
     def __init__(self, sessions: Devices, vantage_points: Mapping[str, Target]) -> None:
         self._sessions = sessions
-        self._targets = dict(vantage_points)
+        self._targets = {name: replace(target, device=name) for name, target in vantage_points.items()}
 
     def run(self, probes: Sequence[Probe], *, deadline_s: float) -> tuple[ProbeResult, ...]:
         asked: dict[str, list[int]] = {}

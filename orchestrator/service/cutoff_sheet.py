@@ -45,7 +45,7 @@ def _page(body: Mapping[str, Any], name: str) -> list[str]:
     ]
     for number, (heading, content) in enumerate(((heading, content) for heading, content in sections if content), start=1):
         lines += [f"{number}. {heading}", *content]
-    lines += ["Fait par / Done by: ______________________   le / on: ____________  à / at: ______"]
+    lines += ["Fait par / Done by: ____________________   le / on: __________   à / at: ______"]
     return lines
 
 
