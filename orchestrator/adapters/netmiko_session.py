@@ -56,6 +56,10 @@ class _SharedCiscoIos(CiscoIosSSH):
         self.remote_conn = self.client.invoke_shell(term="vt100", width=width, height=height)
         self.channel = SSHChannel(conn=self.remote_conn, encoding=self.encoding)
 
+    def session_preparation(self) -> None:
+        """Only the prompt: the terminal is wide already, and configuration lines print nothing to page through."""
+        self.set_base_prompt()
+
 
 class Session:
     """An open session. Every method raises DeviceRefused (the device said no) or DeviceUnknown (it did not answer).

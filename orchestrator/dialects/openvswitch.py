@@ -1,8 +1,11 @@
-"""The Open vSwitch dialect: switches at port grain (parking in the database) and at flow grain (OpenFlow entries).
+"""The Open vSwitch dialect: switches at port grain, by parking ports in the database.
 
 Words and reasons are in `openvswitch_ports`, reading in `openvswitch_readback`. Laying, closing and reading need
 nothing on the device but Open vSwitch; opening and lifting go through `containment-host` (playbooks/files), which
 compares the generation and arms a timer on the device.
+
+A layer of flow grain is refused here (ValueError), when the cut pack is rendered and not in the emergency: a flow
+device behind the switch keeps the flows, or the port is closed whole.
 """
 
 from __future__ import annotations

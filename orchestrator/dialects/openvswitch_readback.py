@@ -12,8 +12,7 @@ from orchestrator.dialects.openvswitch_ports import PARKED, SLOT_KEY, ports_dige
 from orchestrator.domain.layer import Observed
 from orchestrator.errors import DeviceUnknown
 
-COOKIE = 0xC047A1
-FLOWS_FILE = "/etc/containment/openvswitch.flows"
+COOKIE = 0xC047A1  # port grain lays no entries: one under this cookie is not ours and is told
 _OPENFLOW = "-O OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
 
 # The first question goes to the daemon: a database says nothing about a switch whose daemon does not run.
@@ -29,8 +28,6 @@ for bridge in $(ovs-vsctl --timeout=8 list-br); do
   echo "bridge $bridge"
   ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats --sort dump-flows "$bridge"
 done
-echo '=== start-up'
-[ ! -e {FLOWS_FILE} ] || cat {FLOWS_FILE}
 echo '=== end'
 """
 
@@ -76,7 +73,6 @@ class Reading:
             self.switch = switch
             self.ports = {row["name"]: row for row in _rows(sections["ports"])}
             self.entries = list(_entries(sections["entries"]))
-            self.start_up = [line for line in sections["start-up"] if line.strip()]
         except (KeyError, ValueError, TypeError) as failure:
             raise DeviceUnknown(f"the read-back of the switch cannot be read: {failure!r}") from failure
         if self.switch["cur_cfg"] < self.switch["next_cfg"]:
@@ -115,9 +111,15 @@ def parse_ports(reading: Reading) -> Observed:
     parked = reading.parked
     ours = tuple(name for name in parked if "containment-saved" in reading.ports[name]["external_ids"])
     slots = {slot: ports_digest(ports) for slot, ports in sorted(reading.claims.items())}
-    past = tuple(f"an entry of the site goes past a parked port: {entry}" for entry in reading.site_entries if goes_past(entry, ours))
+    foreign = [f"an entry of the site goes past a parked port: {entry}" for entry in reading.site_entries if goes_past(entry, ours)]
+    foreign += [f"an entry under our cookie: {entry}" for entry in reading.our_entries]
     return Observed(
-        present=bool(slots), epoch=reading.epoch, slots=slots, closed=ours, boots_with=tuple(sorted([*slots, *ours])), foreign=past
+        present=bool(slots),
+        epoch=reading.epoch,
+        slots=slots,
+        closed=ours,
+        boots_with=tuple(sorted([*slots, *ours])),
+        foreign=tuple(foreign),
     )
 
 

@@ -44,6 +44,11 @@ table ip nat {
     chain post { type nat hook postrouting priority 100; oifname up0 masquerade; }
 }
 """
+SITE_DENY = """
+table inet site {
+    chain forward { type filter hook forward priority 0; tcp dport 9001 drop; }
+}
+"""
 START = """
 mkdir -p /run/frr; chown frr:frr /run/frr /etc/frr; : > /etc/frr/vtysh.conf
 for daemon in zebra staticd; do /usr/lib/frr/$daemon -d -A 127.0.0.1 --log file:/var/log/frr/$daemon.log; done
@@ -288,3 +293,21 @@ def test_sessions_of_a_translating_router_are_listed_and_deleted_one_by_one(benc
     bench.router.apply(DIALECT.kill((tracked[0],)))  # already gone is no error
     left = [each for each in DIALECT.parse_sessions(bench.router.apply(DIALECT.sessions())) if each.port == PORT]
     assert [each.source_port for each in left] == [tracked[1].source_port]
+
+
+def test_a_deny_of_the_site_on_a_released_interface_still_denies(bench: Bench) -> None:
+    bench.router.run("nft -f -", SITE_DENY)
+    bench.inside.ask("serve", 9001)
+    bench.lay(layer(), 1)
+    bench.router.apply(DIALECT.open(UP0), epoch=1, confirm=60)
+    assert eventually(lambda: all(bench.passes(bench.outside, INSIDE)))
+    assert [bench.outside.ask("connect", address, 9001) for address in INSIDE] == [None, None]
+    assert bench.inside.ask("connect", "127.0.0.1", 9001) is not None  # it does answer
+
+
+def test_a_cut_between_the_check_and_the_opening_still_wins(bench: Bench) -> None:
+    bench.lay(layer(), 6)
+    # A wrapper that has already looked at the generation, and was then held up while the cut raised it.
+    bench.router.run("sed -i 's/^fence() {/fence() { return 0;/' /usr/local/sbin/containment-router")
+    assert "newer generation" in bench.router.refuses(DIALECT.open(UP0), epoch=5, confirm=60)
+    assert bench.observed().closed == ("up0",)

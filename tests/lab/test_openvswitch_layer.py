@@ -252,3 +252,23 @@ def test_an_entry_of_the_site_that_goes_past_the_parking_is_named(bench: Bench) 
     assert bench.observed().foreign == ()
     bench.switch.run("ovs-ofctl add-flow br0 priority=9,in_port=h-in,tcp,actions=output:p-ght")
     assert len(bench.observed().foreign) == 1
+
+
+def test_a_deny_of_the_site_on_a_released_port_still_denies(bench: Bench) -> None:
+    for family in ("tcp", "tcp6"):
+        bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port=p-ght,{family},tp_dst=9001,actions=drop")
+    bench.inside.ask("serve", 9001)
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=1)
+    bench.switch.apply(DIALECT.open(release("p-ght")), epoch=1, confirm=60)
+    assert eventually(lambda: all(bench.passes(bench.outside, INSIDE)))
+    assert [bench.outside.ask("connect", address.format(INSIDE), 9001) for address in BOTH] == [None, None]
+    assert bench.inside.ask("connect", "127.0.0.1", 9001) is not None  # it does answer
+
+
+def test_a_cut_between_the_check_and_the_opening_still_wins(bench: Bench) -> None:
+    bench.switch.apply(DIALECT.lay(layer("p-ght")), epoch=6)
+    # A wrapper that has already looked at the generation, and was then held up while the cut raised it.
+    bench.switch.run("sed -i 's/^fence() {/fence() { return 0;/; s/--timeout=8/--timeout=2/' /usr/local/sbin/containment-host")
+    for late in (DIALECT.open(release("p-ght")), DIALECT.lift()):
+        assert "newer generation" in bench.switch.refuses(late, epoch=5, confirm=60)
+    assert bench.observed().closed == ("p-ght",)

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 counts: dict[int, Counter[str]] = {}
 connections: list[socket.socket] = []
@@ -92,7 +93,13 @@ def _send(sender: socket.socket, to: tuple[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"serve": serve, "connect": connect, "alive": alive, "stream": stream, "counts": lambda port: dict(counts[port])}
+    commands: dict[str, Callable[..., object]] = {
+        "serve": serve,
+        "connect": connect,
+        "alive": alive,
+        "stream": stream,
+        "counts": lambda port: dict(counts[port]),
+    }
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         print(json.dumps(commands[name](*arguments)), flush=True)

@@ -28,7 +28,7 @@ def printed(ports: dict[str, dict[str, Any]], *, entries: str = "", epoch: str |
     }
     table = json.dumps({"headings": headings, "data": rows})
     lines = ["ovs-vswitchd (Open vSwitch) 3.1.0", "=== switch", json.dumps(switch), "=== ports", table]
-    return "\n".join([*lines, "=== entries", "bridge br0", entries, "=== start-up", "=== end"])
+    return "\n".join([*lines, "=== entries", "bridge br0", entries, "=== end"])
 
 
 def claimed(settings: dict[str, Any], *slots: str) -> dict[str, Any]:
@@ -108,3 +108,12 @@ def test_the_words_depend_on_nothing_but_the_layer() -> None:
 def test_a_change_that_names_flows_is_refused() -> None:
     with pytest.raises(ValueError, match="no port"):
         DIALECT.open(DeviceChange(device="sw"))
+
+
+def test_an_entry_under_our_cookie_is_not_ours_at_port_grain() -> None:
+    assert DIALECT.parse(printed({}, entries=" cookie=0xc047a1, priority=9 actions=NORMAL")).foreign
+
+
+def test_flow_grain_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(ValueError, match="flow grain"):
+        DIALECT.lay(LAYER.model_copy(update={"coarse": False}))
