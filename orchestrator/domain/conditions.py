@@ -10,7 +10,7 @@ from orchestrator.domain import posture
 from orchestrator.domain.policy import Role, Stage
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
-from orchestrator.errors import IllegalTransition, NotAllowed, UnknownName
+from orchestrator.errors import IllegalTransition, NotAllowed, Refused, UnknownName
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,9 @@ def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:
 
 def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
     """The conditions of the stage that do not hold now: predecessors, evidence, attestations."""
-    overlay = in_force(state).policy.rehearsal
+    yield from unmet_predecessors(state, stage, now)
     plan = state.stage(stage.name).plan
     flows = set(plan.flows if plan else stage.flows)
-    for needed in stage.requires:
-        before = state.stage(needed.stage)
-        open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
-        if before.state is not StageState.OPEN:
-            yield Unmet("predecessor-not-open", f"{needed.stage} is {before.state}, not open", f"open {needed.stage} first")
-        elif now < moment(before.opened_at) + open_for:
-            yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
     for gate in stage.gates:
         if gate.flows and flows.isdisjoint(gate.flows):
             continue
@@ -106,13 +99,33 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
             )  # fmt: skip
 
 
+def unmet_predecessors(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
+    """The stages that must be open before this one, and are not, or not for long enough."""
+    overlay = in_force(state).policy.rehearsal
+    for needed in stage.requires:
+        before = state.stage(needed.stage)
+        open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
+        if before.state is not StageState.OPEN:
+            yield Unmet("predecessor-not-open", f"{needed.stage} is {before.state}, not open", f"open {needed.stage} first")
+        elif now < moment(before.opened_at) + open_for:
+            yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
+
+
+def require_predecessors(state: SiteState, stage: Stage, now: datetime) -> None:
+    """Raises Refused (rule `predecessor-not-open`): a plan made before would not be the plan that is applied."""
+    _refuse(stage, list(unmet_predecessors(state, stage, now)))
+
+
 def require_all(state: SiteState, stage: Stage, now: datetime) -> None:
-    """Raises NotAllowed with the rule of the first condition that does not hold, and names the others."""
-    lacking = list(unmet(state, stage, now))
+    """Raises Refused with the rule of the first condition that does not hold, and names the others."""
+    _refuse(stage, list(unmet(state, stage, now)))
+
+
+def _refuse(stage: Stage, lacking: list[Unmet]) -> None:
     if lacking:
         first, *others = lacking
         also = "".join(f"; {other.message} ({other.rule})" for other in others)
-        raise NotAllowed(f"{stage.name}: {first.message}{also}", rule=first.rule, advice=first.advice)
+        raise Refused(f"{stage.name}: {first.message}{also}", rule=first.rule, advice=first.advice)
 
 
 def require_posture(state: SiteState) -> None:

@@ -32,7 +32,7 @@ from orchestrator.domain.state import SiteState, StageStatus, moment
 from orchestrator.domain.statement import expiry
 from orchestrator.domain.votes import assignment, missing
 from orchestrator.domain.voting import vote
-from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName, UsageError
+from orchestrator.errors import IllegalTransition, Refused, Stale, UnknownName, UsageError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -77,7 +77,7 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
             raise Stale(f"the plan of {stage} has expired", rule="expired", advice="plan it again")
         if assignment(declared.votes, given) is None or status.state is not StageState.APPROVED:
             lacking = ", ".join(f"{count} {role}" for role, count in missing(declared.votes, given).items())
-            raise NotAllowed(f"{stage} has not all its votes", rule="votes-missing", advice=f"still needed: {lacking}")
+            raise Refused(f"{stage} has not all its votes", rule="votes-missing", advice=f"still needed: {lacking}")
     elif status.state is StageState.APPLYING and assignment(declared.votes, given) is None:
         raise Stale(f"the votes of {stage} do not suffice any more", rule="votes-missing", advice="plan it again")
     if digest_now != status.plan_digest:
@@ -89,10 +89,11 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
 # --- the decisions ------------------------------------------------------------------------------------------------
 
 
-def _plan(state: SiteState, command: PlanStage, _now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
+def _plan(state: SiteState, command: PlanStage, now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
     plan = command.plan
     status = state.stage(plan.stage)
     stages.after(status.state, E.STAGE_PLANNED, plan.stage)
+    conditions.require_predecessors(state, conditions.declared(state, plan.stage), now)
     if not plan.devices:
         raise UsageError(f"{plan.stage} would change nothing", advice="is the layer laid? `orchestrator status`")
     if any("{until}" in device.confirm.text + device.confirm.command for device in plan.devices):

@@ -119,6 +119,7 @@ class Ratified:
     site: Site
     policy_digest: str
     inventory_digest: str
+    allowed_signers: str  # the keys that count, as text
     at: str
     seq: int
 
@@ -191,6 +192,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         site=Site.model_validate(body["inventory"]),
         policy_digest=body["policy_digest"],
         inventory_digest=body["inventory_digest"],
+        allowed_signers=body["allowed_signers"],
         at=event.at,
         seq=event.seq,
     )

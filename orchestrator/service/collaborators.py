@@ -15,12 +15,12 @@ from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
 class Collaborators:
     """`devices_by_platform` chooses who drives a platform (nftables: Ansible; others: Netmiko).
 
-    `target_for` knows the devices' host keys. `wait` sleeps for that many seconds (tests and drills give another).
+    `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices' host keys. `wait` sleeps for that many seconds (tests and drills give another).
     """
 
     log: Log
     clock: Clock
-    signatures: Signatures
+    signatures: Callable[[str], Signatures]
     devices_by_platform: Callable[[str], Devices]
     probes: Probes
     dialect_for: Callable[[str], Dialect]

@@ -37,7 +37,7 @@ from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, Expectation, expected_by_the_log, without_held
 from orchestrator.service.journal import Journal
 from orchestrator.service.parts import Part, canary_of, canary_parts, canary_probes, parts_of, touches_management
-from orchestrator.service.planning import make_plan
+from orchestrator.service.planning import Planner
 from orchestrator.service.reverting import close_and_read_back, revert
 
 _SLICE_S = 1.0  # how often an observation looks whether it must stop
@@ -54,7 +54,8 @@ class Stopping(Exception):
 class Execution:
     """One run of one stage; its StageApplying is in the log already. `stopping` is set when the server stops."""
 
-    def __init__(self, collaborators: Collaborators, journal: Journal, stage: str, stopping: threading.Event) -> None:
+    def __init__(self, collaborators: Collaborators, journal: Journal, planner: Planner, stage: str, stopping: threading.Event) -> None:
+        self._planner = planner
         self._with, self._journal, self._stage, self._stopping = collaborators, journal, stage, stopping
         self._steps = DeviceSteps(collaborators, journal, stage, self._guard)
         self._checks = Checks(collaborators, journal, stage)
@@ -106,7 +107,7 @@ class Execution:
         """Raises Stale for anything that moved since the vote. Nothing has been sent."""
         state = self._journal.state()
         try:
-            now_digest = make_plan(state, self._stage, self._with.dialect_for, plan.partners).digest
+            now_digest = self._planner.plan(state, self._stage, plan.partners).digest
             may_apply(state, self._stage, now_digest, self._journal.now())
         except (Refused, InputError) as refusal:
             raise Stale(str(refusal), rule=getattr(refusal, "rule", "digest-moved")) from refusal

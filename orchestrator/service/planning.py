@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 
 from orchestrator.dialects.base import Dialect, Fence, Script
 from orchestrator.domain import conditions
-from orchestrator.domain.layer import DeviceChange, Element, ordered
-from orchestrator.domain.network import Device
+from orchestrator.domain.layer import DeviceChange, ordered
+from orchestrator.domain.network import Device, Site
 from orchestrator.domain.plan import Plan, RenderedScript
 from orchestrator.domain.planning import plan_stage
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.state import SiteState
 
+_REMEMBERED = 16
 
-def make_plan(state: SiteState, stage: str, dialect_for: Callable[[str], Dialect], partners: Collection[str] | None = None) -> Plan:
-    """The plan of a stage now: the same state gives the same plan, to the byte. `partners` defers the others.
 
-    What other stages have opened counts as open; what is left of this one does not, for it is laid anew.
-    Raises Refused (see `plan_stage` and `layers_in_force`), UnknownName.
-    """
-    ratified = conditions.in_force(state)
-    site = ratified.site
+class Planner:
+    """Plans stages, and remembers the last plans by everything that they are made from: a plan is made when it is
+    proposed, when it is to be applied and in step 1 of applying it, mostly of the same things."""
 
-    def render(device: Device, change: DeviceChange, until: bool) -> tuple[RenderedScript, RenderedScript, RenderedScript]:
-        words = dialect_for(device.platform)
+    def __init__(self, dialect_for: Callable[[str], Dialect]) -> None:
+        self._dialect_for = dialect_for
+        self._made: dict[Hashable, Plan] = {}
+
+    def plan(self, state: SiteState, stage: str, partners: Collection[str] | None = None) -> Plan:
+        """The plan of a stage now: the same state gives the same plan, to the byte. `partners` defers the others.
+
+        What other stages have opened counts as open; what is left of this one does not, for it is laid anew.
+        Raises Refused (see `plan_stage` and `layers_in_force`), UnknownName.
+        """
+        ratified = conditions.in_force(state)
+        declared = conditions.declared(state, stage)
+        slots = {name: tuple(sorted(device.slots)) for name, device in sorted(state.devices.items())}
+        opened = {name: ordered(state.device(name).held_by_others(stage)) for name in slots}
+        released = {name: _released_by_others(state, name, stage) for name in slots}
+        chosen = None if partners is None else tuple(sorted(partners))
+        key = (
+            ratified.policy_digest,
+            ratified.inventory_digest,
+            stage,
+            chosen,
+            *(tuple(part.items()) for part in (slots, opened, released)),
+        )
+        if key not in self._made:
+            plan = plan_stage(
+                ratified.site,
+                ratified.policy,
+                declared,
+                layers_in_force=layers_in_force(ratified.site, ratified.policy, slots),
+                already_open=opened,
+                already_released=released,
+                policy_digest=ratified.policy_digest,
+                inventory_digest=ratified.inventory_digest,
+                render=self._render,
+                partners=chosen,
+                unfenced=self._unfenced(ratified.site),
+            )
+            while len(self._made) >= _REMEMBERED:
+                self._made.pop(next(iter(self._made)))
+            self._made[key] = plan
+        return self._made[key]
+
+    def _render(self, device: Device, change: DeviceChange, until: bool) -> tuple[RenderedScript, RenderedScript, RenderedScript]:
+        words = self._dialect_for(device.platform)
         return _rendered(words.open(change)), _rendered(words.confirm(change, until=until)), _rendered(words.close(change))
 
-    return plan_stage(
-        site,
-        ratified.policy,
-        conditions.declared(state, stage),
-        layers_in_force=layers_in_force(site, ratified.policy, {name: sorted(device.slots) for name, device in state.devices.items()}),
-        already_open={name: _opened_by_others(state, name, stage) for name in state.devices},
-        already_released={name: _released_by_others(state, name, stage) for name in state.devices},
-        policy_digest=ratified.policy_digest,
-        inventory_digest=ratified.inventory_digest,
-        render=render,
-        partners=partners,
-        unfenced=[device.name for device in site.devices if dialect_for(device.platform).traits.fence is Fence.NONE],
-    )
+    def _unfenced(self, site: Site) -> list[str]:
+        return [device.name for device in site.devices if self._dialect_for(device.platform).traits.fence is Fence.NONE]
 
 
 def _rendered(script: Script) -> RenderedScript:
     return RenderedScript(kind=script.kind, command=script.command, text=script.text)
-
-
-def _opened_by_others(state: SiteState, device: str, stage: str) -> tuple[Element, ...]:
-    return ordered(state.device(device).held_by_others(stage))
 
 
 def _released_by_others(state: SiteState, device: str, stage: str) -> frozenset[str]:

@@ -1,0 +1,84 @@
+"""Runs stages in the background, one at a time, never inside a request; picks up after a restart what was under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from orchestrator.domain import stages
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.stages import StageState
+from orchestrator.errors import IllegalTransition
+from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.execution import Execution
+from orchestrator.service.journal import Journal
+from orchestrator.service.planning import Planner
+from orchestrator.service.reverting import revert
+
+RESTARTED = "the orchestrator was restarted in the middle of it"
+
+
+class Runner:
+    """Threads are daemons: what a killed server leaves behind, the devices close by themselves and `recover` tidies up."""
+
+    def __init__(self, collaborators: Collaborators, journal: Journal, planner: Planner) -> None:
+        self._with, self._journal, self._planner = collaborators, journal, planner
+        self._stopping = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
+
+    def apply(self, stage: str) -> None:
+        """Runs the stage, whose StageApplying is in the log; returns at once."""
+        self._start(Execution(self._with, self._journal, self._planner, stage, self._stopping).run)
+
+    def revert(self, stage: str) -> None:
+        """Closes the stage, whose StageReverting is in the log; returns at once. A run that is under way notices and closes itself."""
+        self._start(lambda: self._revert(stage))
+
+    def recover(self) -> tuple[str, ...]:
+        """After a start: observing stages go on, others that were running are reverted. Returns what it took up."""
+        found = [status for status in self._journal.state().stages.values() if status.state in stages.RUNNING]
+        for status in found:
+            if status.state is StageState.OBSERVING:
+                self._start(Execution(self._with, self._journal, self._planner, status.name, self._stopping).observe)
+                continue
+            if status.state is not StageState.REVERTING:
+                self._journal.decide(
+                    lambda state, now, name=status.name: [  # type: ignore[misc]
+                        EventMaker(state, ORCHESTRATOR, now)(E.STAGE_REVERTING, {"reason": RESTARTED}, stage=name)
+                    ]
+                )
+            self.revert(status.name)
+        return tuple(f"{status.name} was {status.state}" for status in found)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until nothing runs; False when that took longer than `timeout_s`."""
+        for thread in list(self._threads):
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Stops observing (it goes on after the next start); what is not confirmed yet is closed."""
+        self._stopping.set()
+        self.wait(60)
+
+    def _revert(self, stage: str) -> None:
+        """Nothing to do when the run itself has closed it while we waited for our turn."""
+        if self._journal.state().stage(stage).state is StageState.REVERTING:
+            revert(self._with, self._journal, stage)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            with self._one_at_a_time:
+                try:
+                    work()
+                except IllegalTransition:
+                    pass  # a cut-off or a person was faster; the log says so
+                except BaseException as failure:  # kept for `health`; the devices close what was not confirmed
+                    self.failures.append(failure)
+
+        thread = threading.Thread(target=run, daemon=True, name="stage")
+        self._threads = [known for known in self._threads if known.is_alive()] + [thread]
+        thread.start()

@@ -1,0 +1,134 @@
+"""The verbs of the reopening: plan, show what to sign, vote, apply, cancel, revert, evidence, attestation, logbook.
+
+Each takes the person who asks, as authenticated, and returns the state after it. Every one of them raises Refused
+(with its rule) or InputError; refusals of what would open are recorded as AccessDenied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.domain import conditions, duties
+from orchestrator.domain.commands import ApplyStage, CancelStage, CastVote, Command, PlanStage, RevertStage
+from orchestrator.domain.decide import decide, overdue, went_stale
+from orchestrator.domain.duties import Verb
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.making import EventMaker
+from orchestrator.domain.stages import VOTING
+from orchestrator.domain.state import SiteState
+from orchestrator.domain.statement import NAMESPACE, read_statement, statement_for
+from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
+from orchestrator.ports import Signatures
+from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.journal import Journal
+from orchestrator.service.planning import Planner
+from orchestrator.service.runner import Runner
+
+Choice = Literal["approve", "deny"]
+
+
+@dataclass(frozen=True)
+class Stages:
+    collaborators: Collaborators
+    planner: Planner
+    journal: Journal = field(init=False)
+    runner: Runner = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock))
+        object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
+
+    def state(self) -> SiteState:
+        """The present state; plans whose time is over are expired on the way."""
+        state = self.journal.state()
+        return self.journal.decide(overdue) if state.ratified and overdue(state, self.journal.now()) else state
+
+    def read(self, actor: str) -> SiteState:
+        """The present state, for somebody who may read it."""
+        state = self.state()
+        duties.require(Verb.READ, conditions.roles_of(state, actor))
+        return state
+
+    def do(self, command: Command) -> SiteState:
+        """A command that needs nothing but the state."""
+        self.state()
+        return self.journal.decide(lambda state, now: decide(state, command, now))
+
+    def plan(self, actor: str, stage: str, partners: Collection[str] | None = None) -> SiteState:
+        self.state()
+        with self._refusals_recorded(actor, "plan", stage):
+            state = self.journal.state()
+            duties.require(Verb.PLAN, conditions.roles_of(state, actor))
+            conditions.require_predecessors(state, conditions.declared(state, stage), self.journal.now())
+            return self.journal.decide(lambda state, now: decide(state, PlanStage(actor, self.planner.plan(state, stage, partners)), now))
+
+    def vote_statement(self, actor: str, stage: str, choice: Choice, reason: str) -> str:
+        """The exact text that this person signs to vote on the present plan."""
+        state = self.read(actor)
+        conditions.declared(state, stage)
+        return statement_for(state, stage, self.journal.head(), actor, choice, reason).text()
+
+    def vote(self, actor: str, stage: str, statement: str, signature: str) -> SiteState:
+        """Hands in a signed vote; `actor` need not be its voter."""
+        self.state()
+        with self._refusals_recorded(actor, "vote", stage):
+            signer = self.signatures().verify(NAMESPACE, statement.encode(), signature, at=self.journal.now())
+            head = read_statement(statement).log_head
+            if self.journal.root_at(head.size) != head.root:
+                raise Stale("the statement names a log that is not this one", rule="log-head", advice="sign a new statement")
+            command = CastVote(actor, stage, statement, signature, signer)
+            return self.journal.decide(lambda state, now: decide(state, command, now))
+
+    def apply(self, actor: str, stage: str) -> SiteState:
+        """Begins to apply; the rest happens in the background. A plan that has moved becomes `stale` here already."""
+        self.state()
+        with self._refusals_recorded(actor, "apply", stage):
+            try:
+                state = self.journal.decide(lambda state, now: decide(state, ApplyStage(actor, stage, self._digest_now(state, stage)), now))
+            except Stale as stale:
+                if stale.rule == "digest-moved" and self.journal.state().stage(stage).state in VOTING:
+                    reason = str(stale)
+                    self.journal.decide(lambda state, now: went_stale(state, stage, reason, now))
+                raise
+        self.runner.apply(stage)
+        return state
+
+    def signatures(self) -> Signatures:
+        """Of the people in force: a key that is added to a file counts once that file is ratified."""
+        return self.collaborators.signatures(conditions.in_force(self.journal.state()).allowed_signers)
+
+    def cancel(self, actor: str, stage: str, reason: str) -> SiteState:
+        return self.do(CancelStage(actor, stage, reason))
+
+    def revert(self, actor: str, stage: str, reason: str) -> SiteState:
+        """Begins to close; the rest happens in the background. Needs no votes: it only subtracts."""
+        state = self.do(RevertStage(actor, stage, reason))
+        self.runner.revert(stage)
+        return state
+
+    def _digest_now(self, state: SiteState, stage: str) -> str:
+        """Of the plan made again; of nothing when there is none (the decision then says why not)."""
+        conditions.declared(state, stage)
+        planned = state.stage(stage).plan
+        if planned is None or state.stage(stage).state not in VOTING:
+            return ""
+        try:
+            return self.planner.plan(state, stage, planned.partners).digest
+        except (Refused, UsageError):
+            return ""  # it cannot even be planned any more: that is moved enough
+
+    @contextmanager
+    def _refusals_recorded(self, actor: str, verb: str, stage: str) -> Iterator[None]:
+        """A refused try to open something is worth remembering; a wrong name or a wrong moment is not."""
+        try:
+            yield
+        except IllegalTransition:
+            raise
+        except Refused as refusal:
+            body = {"verb": verb, "rule": refusal.rule, "reason": str(refusal)[:1000]}
+            known = stage if self.journal.state().ratified else None
+            self.journal.decide(lambda state, now: [EventMaker(state, actor, now)(E.ACCESS_DENIED, body, stage=known)])
+            raise
