@@ -46,45 +46,10 @@ class Budget:
             )
 
 
-def build(boxes: Iterable[Sequence[Interval]], budget: Budget) -> Node:
-    """The union of boxes; each is one interval per dimension, all of the same length."""
-    unique = frozenset(tuple(box) for box in boxes)
-    return _sweep(unique, {}, budget) if unique else EMPTY
-
-
-def _sweep(boxes: frozenset[tuple[Interval, ...]], done: dict[frozenset[tuple[Interval, ...]], Node], budget: Budget) -> Node:
-    """Cuts the first dimension wherever a box starts or ends, and builds each piece from the boxes over it."""
-    known = done.get(boxes)
-    if known is not None:
-        return known
-    changes: dict[int, list[tuple[bool, tuple[Interval, ...]]]] = {}
-    for box in boxes:
-        low, high = box[0]
-        changes.setdefault(low, []).append((True, box[1:]))
-        changes.setdefault(high + 1, []).append((False, box[1:]))
-    budget.spend(len(boxes) + len(changes))
-    active: dict[tuple[Interval, ...], int] = {}
-    pieces: list[tuple[int, int, Node]] = []
-    start = 0
-    for point in sorted(changes):
-        if active:
-            budget.spend(len(active))
-            tails = frozenset(active)
-            _extend(pieces, start, point - 1, LEAF if () in active else _sweep(tails, done, budget))
-        for starts, tail in changes[point]:
-            count = active.get(tail, 0) + (1 if starts else -1)
-            if count:
-                active[tail] = count
-            else:
-                del active[tail]
-        start = point
-    node = tuple(pieces)
-    done[boxes] = node
-    return node
-
-
-def _extend(pieces: list[tuple[int, int, Node]], low: int, high: int, child: Node) -> None:
-    """Appends a piece, joined with the last one when they touch and agree."""
+def extended(pieces: list[tuple[int, int, Node]], low: int, high: int, child: Node) -> None:
+    """Appends a piece in place, joined with the last one when they touch and agree; nothing for an empty child."""
+    if not child:
+        return
     if pieces:
         last_low, last_high, last_child = pieces[-1]
         if last_high + 1 == low and (last_child is child or last_child == child):
@@ -108,8 +73,7 @@ def _apply(operation: Operation, left: Node, right: Node, done: dict[tuple[int, 
     pieces: list[tuple[int, int, Node]] = []
     for low, high, one, other in _aligned(left, right):
         child = _trivial(operation, one, other) if one is LEAF or other is LEAF else _apply(operation, one, other, done, budget)
-        if child:
-            _extend(pieces, low, high, child)
+        extended(pieces, low, high, child)
     budget.spend(len(left) + len(right))
     node = tuple(pieces)
     done[key] = node

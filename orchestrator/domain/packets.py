@@ -18,6 +18,7 @@ from typing import Literal
 from orchestrator.domain import diagram
 from orchestrator.domain.diagram import Budget, Interval, Node, Operation
 from orchestrator.domain.network import Address, Prefix
+from orchestrator.domain.suffixes import build
 
 Family = Literal[4, 6]
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
@@ -133,11 +134,11 @@ class PacketSet:
     __slots__ = ("_node",)
 
     def __init__(self, boxes: Iterable[Box] = ()) -> None:
-        self._node: Node = diagram.build((box.ranges() for box in boxes), Budget())
+        self._node: Node = build((box.ranges() for box in boxes), Budget())
 
     @classmethod
     def _of(cls, node: Node) -> PacketSet:
-        made = cls()
+        made = cls.__new__(cls)
         made._node = node
         return made
 

@@ -16,6 +16,7 @@ from orchestrator.domain.diagram import Interval
 from orchestrator.domain.layer import Element
 from orchestrator.domain.packet_elements import disjoint, elements_in, packets_of, without
 from orchestrator.domain.packets import Box, Direction, PacketSet, describe_range, prefixes_of, span
+from orchestrator.domain.suffixes import build
 from orchestrator.errors import Refused
 
 SIDE = 6  # addresses and ports 0 to 5: 4 x 6 x 6 x 6 points with family and protocol
@@ -208,5 +209,5 @@ def test_sets_that_overlap_in_too_many_ways_are_refused_and_not_waited_for() -> 
 
     boxes = [Box(4, crossing(), crossing(), (6, 6), (chance.randrange(30000), 30000 + chance.randrange(30000))) for _ in range(80)]
     with pytest.raises(Refused) as refusal:
-        diagram.build((box.ranges() for box in boxes), diagram.Budget(20_000))
+        build((box.ranges() for box in boxes), diagram.Budget(20_000))
     assert refusal.value.rule == "packet-set-too-complex"
