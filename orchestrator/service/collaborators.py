@@ -13,15 +13,18 @@ from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
 
 @dataclass(frozen=True)
 class Collaborators:
-    """`devices_by_platform` chooses who drives a platform (nftables: Ansible; others: Netmiko).
+    """`devices_by_platform` chooses who changes a platform (nftables: Ansible; others: Netmiko); `reader` reads devices
+    back, on sessions of its own: what changed a device is not asked whether it did.
 
-    `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices' host keys. `wait` sleeps for that many seconds (tests and drills give another).
+    `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices'
+    host keys. `wait` sleeps for that many seconds (tests and drills give another).
     """
 
     log: Log
     clock: Clock
     signatures: Callable[[str], Signatures]
     devices_by_platform: Callable[[str], Devices]
+    reader: Devices
     probes: Probes
     dialect_for: Callable[[str], Dialect]
     target_for: Callable[[Device], Target]

@@ -23,7 +23,7 @@ from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
 
 _TAIL = 400
-_CREDENTIAL = {"open": Credential.OPEN, "confirm": Credential.OPEN, "close": Credential.CUT, "read": Credential.CUT}
+_CREDENTIAL = {"open": Credential.OPEN, "confirm": Credential.OPEN, "close": Credential.CUT, "read_back": Credential.CUT}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class DeviceSteps:
         site = conditions.in_force(state).site
         scripts = {name: (self.collaborators.dialect_for(site.device(name).platform).read_back(),) for name in devices}
         seen: dict[str, Observed | str] = {}
-        for name, outcome in self._run(state, scripts, "read").items():
+        for name, outcome in self._run(state, scripts, "read_back").items():
             if outcome.step is not DeviceStep.APPLIED:
                 seen[name] = f"{outcome.step}: {outcome.detail}"
                 continue
@@ -196,7 +196,8 @@ class DeviceSteps:
             device = site.device(name)
             by_platform.setdefault(device.platform, {})[self.collaborators.target_for(device)] = texts
         for platform, targets in by_platform.items():
-            devices = self.collaborators.devices_by_platform(platform)
+            reading = action == "read_back"
+            devices = self.collaborators.reader if reading else self.collaborators.devices_by_platform(platform)
             for answers in devices.run(
                 targets, credential=_CREDENTIAL[action], deadline_s=self.collaborators.device_deadline_s, verb=action
             ):

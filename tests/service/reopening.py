@@ -93,6 +93,7 @@ class Reopening:
                 clock=self.clock,
                 signatures=lambda text: SshSignatures(text, key_of("the site")),
                 devices_by_platform=lambda _platform: self.hospital,
+                reader=self.hospital,
                 probes=self.probes or SimulatedProbes(self.hospital),
                 dialect_for=dialect_for,
                 target_for=lambda device: Target(device.name, device.platform, str(device.management), device.user),

@@ -360,4 +360,4 @@ def test_the_devices_are_opened_with_the_open_key_and_read_and_closed_with_the_c
     reopening.stages.revert("eng-1", LIFELINES, "over")
     reopening.stages.runner.wait(10)
     used = {(verb, credential) for _, verb, credential in reopening.hospital.sent}
-    assert used == {("open", Credential.OPEN), ("confirm", Credential.OPEN), ("read", Credential.CUT), ("close", Credential.CUT)}
+    assert used == {("open", Credential.OPEN), ("confirm", Credential.OPEN), ("read_back", Credential.CUT), ("close", Credential.CUT)}
