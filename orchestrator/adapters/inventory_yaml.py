@@ -116,11 +116,14 @@ def _nodes(
                 findings.append(document.finding(where, f"{name} is in two groups: {seen[name]} and {group}", "keep one"))
                 continue
             seen[str(name)] = group
-            merged = {
-                "ansible_user": variables.get("ansible_user", "containment"),
-                **shared,
-                **plain(mapping_at(document, own, where, findings)),
-            }
+            before = len(findings)
+            variables_of_host = mapping_at(document, own, where, findings)
+            for key in ("interfaces", "ports"):
+                for part, content_ in mapping_at(document, variables_of_host.get(key), [*where, key], findings).items():
+                    mapping_at(document, content_, [*where, key, part], findings)
+            if len(findings) > before:
+                continue
+            merged = {"ansible_user": variables.get("ansible_user", "containment"), **shared, **plain(variables_of_host)}
             _append(document, nodes[kind], kind, _node(str(name), merged, kind), where, findings)
     return nodes
 
@@ -164,11 +167,9 @@ def _node(name: str, merged: dict[str, Any], kind: type[Node]) -> dict[str, Any]
     return {**node, "name": name}
 
 
-def _named(value: Any) -> Any:
-    """`{eth0: {…}}` as a list of things with names; anything else is left for the model to refuse."""
-    if not isinstance(value, dict):
-        return [] if value is None else value
-    return [{**content, "name": item} if isinstance(content, dict) else {"name": item} for item, content in value.items()]
+def _named(value: Any) -> list[dict[str, Any]]:
+    """`{eth0: {…}}` as a list of things with names."""
+    return [{**(content or {}), "name": item} for item, content in (value or {}).items()]
 
 
 def _service(text: Any) -> Any:

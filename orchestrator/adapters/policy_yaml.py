@@ -64,13 +64,18 @@ def read_policy(directory: Path, *, rehearsal: bool = False) -> PolicyFiles:
                 places[key, None], [key], TypeAdapter(field.rebuild_annotation()).validate_python, merged[key], findings
             )
         elif field.is_required():
-            findings.append(documents[0].finding([], f"`{key}:` is in none of the files", "add it; see docs/policy.md"))
+            findings.append(_main(documents).finding([], f"`{key}:` is in none of the files", "add it; see docs/policy.md"))
     for section in NAMED:
         if section not in merged:
-            findings.append(documents[0].finding([], f"`{section}:` is in none of the files", "add it; see docs/policy.md"))
+            findings.append(_main(documents).finding([], f"`{section}:` is in none of the files", "add it; see docs/policy.md"))
     if findings:
         raise PolicyError(tuple(sorted(findings, key=lambda finding: (finding.file, finding.line))))
     return PolicyFiles(Policy(**values), documents)
+
+
+def _main(documents: Sequence[Document]) -> Document:
+    """The file where what is missing would stand: the one with the version, else the first."""
+    return next((document for document in documents if "version" in document.root), documents[0])
 
 
 def _documents(directory: Path, rehearsal: bool, findings: list[Finding]) -> tuple[Document, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from orchestrator.errors import Finding, PolicyError
 
 Key = str | int
+MOST_VALUES = 1_000_000
+DEEPEST = 60
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ def read_document(path: Path) -> Document:
         raise PolicyError(
             (Finding(str(path), 1, f"cannot be read: {error}", "check the path, its rights and that it is UTF-8"),)
         ) from error
+    if _is_deep(text):
+        raise PolicyError((Finding(str(path), 1, f"is nested more than {DEEPEST} levels deep", "write it flatter"),))
     try:
-        root = YAML(typ="rt").load(text)
+        root = _tree(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or str(error)).strip().splitlines()[0]
@@ -71,21 +76,49 @@ def read_document(path: Path) -> Document:
     except (YAMLError, ValueError) as error:  # ruamel lets ValueError through for impossible dates and numbers
         problem = str(error).strip().splitlines()[0]
         raise PolicyError((Finding(str(path), 1, f"is not YAML: {problem}", "mend the file"),)) from error
-    except RecursionError as error:
-        raise PolicyError((Finding(str(path), 1, "is nested too deeply to be read", "write it flatter"),)) from error
     if not isinstance(root, CommentedMap):
         raise PolicyError((Finding(str(path), 1, "the top level must be a mapping", "start the file with `name: value` lines"),))
-    try:
-        plain(root)
-    except RecursionError as error:
-        raise PolicyError(
-            (Finding(str(path), 1, "holds an alias that contains itself", "write the values out instead of `&name` and `*name`"),)
-        ) from error
+    if _is_huge(root):
+        raise PolicyError((Finding(str(path), 1, f"expands to more than {MOST_VALUES} values", "write less with `&name` and `*name`"),))
     return Document(str(path), root)
 
 
+@lru_cache(maxsize=32)
+def _tree(text: str) -> Any:
+    """The same text gives the same tree: reading is most of the time of a check, and nobody changes the tree."""
+    return YAML(typ="rt").load(text)
+
+
+def _is_deep(text: str) -> bool:
+    """Brackets within brackets, or steps of indentation: ruamel's time grows with the square of the depth."""
+    depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            if depth > DEEPEST:
+                return True
+        elif character in "]}":
+            depth = max(0, depth - 1)
+    return bool(re.search(rf"(?m)^[ -]{{{4 * DEEPEST}}}", text))
+
+
+def _is_huge(root: Any) -> bool:
+    """A few lines of aliases can stand for billions of values: counted before anything walks the tree."""
+    left, count = [root], 0
+    while left:
+        node = left.pop()
+        count += 1
+        if count > MOST_VALUES:
+            return True
+        if isinstance(node, CommentedMap):
+            left.extend(node.values())
+        elif isinstance(node, CommentedSeq):
+            left.extend(node)
+    return False
+
+
 def plain(node: Any) -> Any:
-    """The tree as plain dicts, lists and scalars (no positions). Raises RecursionError for an alias to itself."""
+    """The tree as plain dicts, lists and scalars (no positions)."""
     if isinstance(node, CommentedMap):
         return {str(key) if not isinstance(key, str) else key: plain(value) for key, value in node.items()}
     if isinstance(node, CommentedSeq):

@@ -43,12 +43,30 @@ class Point(NamedTuple):
 Graph: TypeAlias = "nx.Graph[Point]"
 
 
-@lru_cache(maxsize=16)
+class _Same:
+    """A site as the key of a cache: by identity, because comparing two sites address by address costs more than a graph."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __hash__(self) -> int:
+        return id(self.site)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.site is self.site
+
+
 def site_graph(site: Site, *, management: bool = False) -> Graph:
     """The graph of the site; vertices carry `zone` (cores: none). Shared: do not change it, copy it.
 
     Links that lead nowhere are left out (`policy check` reports them).
     """
+    return _graph(_Same(site), management)
+
+
+@lru_cache(maxsize=16)
+def _graph(same: _Same, management: bool) -> Graph:
+    site = same.site
     graph: Graph = nx.Graph()
     hidden = {zone.name for zone in site.zones if zone.kind is ZoneKind.MANAGEMENT and not management}
     segments = {segment.name for segment in site.segments}
@@ -223,8 +241,8 @@ def management_path(site: Site, device: Device) -> tuple[Point, ...] | None:
 
 
 @lru_cache(maxsize=16)
-def _unrouted(site: Site) -> Graph:
-    graph: Graph = site_graph(site).copy()
+def _unrouted(same: _Same) -> Graph:
+    graph: Graph = site_graph(same.site).copy()
     graph.remove_nodes_from([point for point in graph if point.kind == "core"])
     return graph
 
@@ -232,7 +250,7 @@ def _unrouted(site: Site) -> Graph:
 def layer2_path(site: Site, start: Point, end: Point) -> tuple[Point, ...] | None:
     """Between two interfaces or ports without any router in between; None when there is none."""
     try:
-        return tuple(nx.shortest_path(_unrouted(site), start, end))
+        return tuple(nx.shortest_path(_unrouted(_Same(site)), start, end))
     except (nx.NodeNotFound, nx.NetworkXNoPath):
         return None
 

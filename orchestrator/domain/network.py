@@ -207,10 +207,6 @@ class Site(Model):
     exits: tuple[Exit, ...]
     orchestrator: Interface
 
-    def __hash__(self) -> int:
-        """Cheap on purpose: graphs are cached per site, and hashing every address each time cost more than the graph."""
-        return hash((self.name, len(self.zones), len(self.devices), len(self.hosts)))
-
     def zone(self, name: str) -> Zone:
         return _by_name(self.zones, name)
 

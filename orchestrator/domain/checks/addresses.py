@@ -122,6 +122,8 @@ def policy_addresses(site: Site, policy: Policy) -> Iterator[Problem]:
 
 def _flow_addresses(site: Site, policy: Policy, flow: Flow) -> Iterator[Problem]:
     application = next((item for item in policy.applications if item.name == flow.application), None)
+    if application is not None and not {application.zone, *application.other_zones} <= {zone.name for zone in site.zones}:
+        application = None  # reported as an unknown zone; nothing more can be said
     device = next((item for item in site.devices if item.name == flow.terminates_on), None)
     for index, address in enumerate(flow.addresses):
         where = ("flows", flow.name, "addresses", index)

@@ -29,7 +29,7 @@ def in_inventory(*path: Key, message: str, advice: str) -> Problem:
 def one_of(wanted: str, known: Iterable[str]) -> str:
     """Advice for a name that does not exist: the nearest ones, else all of them."""
     names = sorted(set(known))
-    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
+    close = get_close_matches(wanted, names, n=3, cutoff=0.55) or [name for name in names if wanted in name][:3]
     if close:
         return f"did you mean {' or '.join(close)}? Otherwise add it"
     return f"use one of {listed(names)}" if names else "there is none yet: add it"

@@ -1,0 +1,192 @@
+"""The keep-list stays narrow, every device can be reached, every flow goes through a device that enforces it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.broken_files import INVENTORY_NAME as INV
+from tests.unit.broken_files import Broken as B
+from tests.unit.broken_files import assert_found
+
+CASES = (
+    B(
+        "no management address",
+        INV,
+        "          ansible_host: 10.20.250.17\n",
+        "",
+        "sw-core:",
+        "the device sw-core has no management address",
+        "add `ansible_host:`",
+    ),
+    B(
+        "management in the offices",
+        INV,
+        "ansible_host: 10.20.250.17",
+        "ansible_host: 10.20.28.9",
+        "ansible_host: 10.20.28.9",
+        "is not in a management zone",
+        "out of band",
+    ),
+    B(
+        "management of another",
+        INV,
+        "ansible_host: 10.20.250.17",
+        "ansible_host: 10.20.250.77",
+        "ansible_host: 10.20.250.77",
+        "on no interface of sw-core",
+        "add the interface",
+    ),
+    B(
+        "vantage point managed in band",
+        INV,
+        "ansible_host: 10.20.250.101",
+        "ansible_host: 10.20.11.10",
+        "ansible_host: 10.20.11.10",
+        "of portal is not in a management zone",
+        "out of band",
+    ),
+    B(
+        "guard on the own management",
+        "profiles.yaml",
+        "rtr-isp: [up0]",
+        "rtr-isp: [up0, mgmt0]",
+        "rtr-isp: [up0, mgmt0]",
+        "would cut the management path of rtr-isp (orchestrator[mgmt0] → segment oob → rtr-isp[mgmt0])",
+        "leave it out",
+    ),
+    B("external zone kept", "care.yaml", "zone: telephony", "zone: ght", "zone: ght", "would keep its exits wide open", "`spares`"),
+    B(
+        "broad IPv6 partner kept",
+        "partners.yaml",
+        "2001:db8:100::35/128",
+        "2001:db8:100::/48",
+        "decisions:",
+        "broader than /56",
+        "fixed addresses only",
+        found_in="flows.yaml",
+        found_after="  samu-hub:",
+    ),
+    B(
+        "any port kept",
+        "flows.yaml",
+        "tcp/5671",
+        "tcp/1-65535",
+        "decisions:",
+        "65535 ports (1-65535)",
+        "at most 16 in a row",
+        after="  samu-hub:",
+    ),
+    B("17 ports kept", "flows.yaml", "tcp/5671", "tcp/5671-5687", "decisions:", "17 ports", "at most 16", after="  samu-hub:"),
+    B(
+        "ping kept",
+        "flows.yaml",
+        "services: [tcp/5671]",
+        "services: [icmp]",
+        "decisions:",
+        "protocol 1 has no ports",
+        "keep tcp, udp, esp only",
+        after="  samu-hub:",
+    ),
+    B(
+        "broad kept flow of a profile",
+        "profiles.yaml",
+        "source: 10.20.23.10/32",
+        "source: 10.20.0.0/16",
+        "source: 10.20.0.0/16",
+        "broader than /24",
+        "fixed addresses",
+    ),
+    B(
+        "kept flow of two families",
+        "profiles.yaml",
+        "destination: 10.20.21.10/32",
+        "destination: 2001:db8:20:21::10/128",
+        "lab-results-v4:",
+        "two families",
+        "one entry per family",
+    ),
+    B(
+        "zone without exit",
+        INV,
+        "primary_for: [vendors]",
+        "primary_for: []",
+        "partners: [vendor-1",
+        "no exit leads to vendor-1",
+        "`primary_for`",
+        found_in="flows.yaml",
+    ),
+    B(
+        "two primary exits",
+        INV,
+        "failover_s: 5",
+        "failover_s: 5, primary_for: [internet]",
+        "backup-4g:",
+        "internet has two primary exits: fibre and backup-4g",
+        "one primary exit",
+    ),
+    B(
+        "exit in another zone",
+        INV,
+        "interface: lte0, zone: internet",
+        "interface: lte0, zone: isp",
+        "backup-4g:",
+        "the exit backup-4g says zone isp",
+        "correct one of the two",
+    ),
+    B(
+        "routes lead elsewhere",
+        "flows.yaml",
+        "on_expiry: close",
+        "on_expiry: close\n    exit: ght-mpls",
+        "partners: [vendor-1",
+        "does not reach vendor-1",
+        "correct the gateway and routes",
+        found_after="  remote-maintenance:",
+    ),
+    B(
+        "behind both firewalls",
+        "flows.yaml",
+        'addresses: [10.20.28.40, "2001:db8:20:28::40"]\n',
+        'addresses: [10.20.28.51, "2001:db8:20:28::51"]\n    exit: backup-4g\n',
+        "partners: [vendor-1",
+        "remote-maintenance with vendor-1 crosses no device that enforces flows (only rtr-backup, sw-core)",
+        "lead it through a firewall",
+        found_after="  remote-maintenance:",
+    ),
+    B(
+        "published nowhere",
+        "flows.yaml",
+        "services: [tcp/80, tcp/443]",
+        "services: [tcp/80, tcp/8080]",
+        "addresses: [10.20.11.20",
+        "fw-ext publishes no address for 10.20.11.20 tcp/8080",
+        "nat.published",
+    ),
+    B(
+        "grain of another platform",
+        INV,
+        "{platform: frr, grain: [route]}",
+        "{platform: frr, grain: [flow]}",
+        "rtr-isp:",
+        "cannot enforce at grain flow",
+        "use manual, route",
+        found_after="    routers:",
+    ),
+    B(
+        "outward flow that ends on a device",
+        "flows.yaml",
+        "direction: in\n    services: [udp/500, udp/4500, tcp/443]",
+        "direction: out\n    services: [udp/500, udp/4500, tcp/443]",
+        "terminates_on: vpn",
+        "staff-vpn goes out",
+        "only an inbound flow",
+        after="  staff-vpn:",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_contradiction_is_located_and_explained(case: B, tmp_path: Path) -> None:
+    assert_found(case, tmp_path)
