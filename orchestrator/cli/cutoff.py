@@ -82,7 +82,7 @@ def _print_sheet(arguments: argparse.Namespace, state: StateDirectory) -> int:
     from orchestrator.wiring_cutoff import emergency_surroundings
 
     around = emergency_surroundings(state, elapsed=float, pack=arguments.pack)
-    pack = load_pack(around.candidates, verify=around.verify, render=around.render)
+    pack = load_pack(around.candidates, verify=around.verify, render=around.render, profile=arguments.profile)
     profile = chosen_profile(pack.body, arguments.profile) if arguments.profile else None
     for warning in pack.warnings:
         Terminal(sys.stderr).line(f"warning: {warning}")

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when every probe has an answer, 2 when something cannot be told."""
     state = StateDirectory(Path(arguments.state)) if getattr(arguments, "state", None) else state_directory()
     around = emergency_surroundings(state, elapsed=time.monotonic, pack=arguments.pack)
-    pack = load_pack(around.candidates, verify=around.verify, render=around.render)
+    pack = load_pack(around.candidates, verify=around.verify, render=around.render, profile=arguments.profile)
     for warning in pack.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     profiles = [chosen_profile(pack.body, arguments.profile)] if arguments.profile else None
