@@ -1,27 +1,38 @@
-"""`orchestrator attestation add`: a partner's attestation of remediation, accepted or refused."""
+"""`orchestrator attestation add PARTNER`: record a partner's attestation of remediation, accepted or refused."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime, timedelta
 
-from orchestrator.cli.evidence import adding, digest_of, document, hand_in, in_days
+from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.records import add_document, digest_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verbs = subparsers.add_parser("attestation", help="record a partner's attestation", description=__doc__).add_subparsers(
-        dest="attestation_verb", metavar="VERB", required=True
-    )
-    parser = adding(verbs, "record that a partner's attestation is accepted or refused")
-    parser.add_argument("partner")
-    decision = parser.add_mutually_exclusive_group(required=True)
-    decision.add_argument("--accepted", action="store_true")
-    decision.add_argument("--refused", action="store_true")
-    parser.add_argument("--days", type=int, default=30, metavar="N", help="valid for that many days (default 30)")
-    document(parser)
-    parser.set_defaults(func=run)
+    parser = subparsers.add_parser("attestation", help="record a partner's attestation", description=__doc__)
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = verbs.add_parser("add", help="record one")
+    add.add_argument("partner", help="as the policy names it")
+    verdict = add.add_mutually_exclusive_group(required=True)
+    verdict.add_argument("--accepted", dest="state", action="store_const", const="accepted")
+    verdict.add_argument("--refused", dest="state", action="store_const", const="refused")
+    add.add_argument("--days", type=int, default=30, metavar="N", help="valid for so long (default: %(default)s)")
+    add_document(add)
+    add_options(add)
+    add.set_defaults(func=run_add)
 
 
-def run(args: argparse.Namespace) -> int:
-    body = {"partner": args.partner, "accepted": args.accepted, "valid_until": in_days(args.days), "note": args.note}
-    word = "accepted" if args.accepted else "refused"
-    return hand_in(args, "/v1/attestations", {**body, "document_sha256": digest_of(args)}, f"{args.partner}: attestation {word}")
+def run_add(arguments: argparse.Namespace) -> int:
+    until = datetime.now(UTC) + timedelta(days=arguments.days)
+    body = {
+        "partner": arguments.partner,
+        "state": arguments.state,
+        "document_sha256": digest_of(arguments),
+        "valid_until": until.isoformat(timespec="seconds"),
+        "note": arguments.note,
+    }
+    answer = Client(arguments).post("/v1/attestations", body)
+    show(arguments, answer, f"recorded: {answer['partner']} {answer['state']} until {answer['valid_until']}, event {answer['seq']}")
+    return OK

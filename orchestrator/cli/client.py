@@ -1,120 +1,116 @@
-"""What every verb that talks to the server shares: the connection, who one is, and problems told as errors of ours.
-
-Tokens lie in <state>/tokens/PERSON or $XDG_RUNTIME_DIR/orchestrator/PERSON, mode 0600; `--as` (or $ORCHESTRATOR_AS) says
-whose is used, and may be left out when there is only one.
-"""
+"""The HTTP client behind the verbs: where the server is, who asks, and problems as our errors again."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from orchestrator.errors import EnvironmentMissing, InputError, NotAuthenticated, OrchestratorError, Refused, UsageError
+from orchestrator.errors import (
+    EnvironmentMissing,
+    InputError,
+    NotAllowed,
+    NotAuthenticated,
+    OrchestratorError,
+    Refused,
+    UnknownName,
+    UsageError,
+)
 from orchestrator.settings import state_directory
 
 TIMEOUT_S = 60.0
+_REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused}
+_INPUTS: dict[int, type[InputError]] = {400: UsageError, 404: UnknownName, 413: UsageError, 422: UsageError}
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
-    """The options of every verb that talks to the server."""
-    parser.add_argument("--as", dest="person", default=os.environ.get("ORCHESTRATOR_AS"), metavar="PERSON", help="whose login to use")
-    parser.add_argument("--url", default=os.environ.get("ORCHESTRATOR_URL"), help="server over the network (https://host:port)")
-    parser.add_argument("--socket", type=Path, metavar="PATH", help="server's Unix socket (default <state>/api.sock)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every verb that asks the server."""
+    parser.add_argument("--as", dest="person", metavar="PERSON", help="whose login to use (default: the only one there is)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--url", metavar="URL", help="the server (default: its Unix socket)")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket (default: api.sock in the state directory)")
+    parser.add_argument("--json", action="store_true", help="the server's answer as JSON")
 
 
 class Client:
-    """One connection. Raises Refused (with the rule), InputError, NotAuthenticated, EnvironmentMissing."""
+    """One server, one person. Every call raises our errors: the problem's rule, detail and advice."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._person: str | None = args.person
-        socket = args.socket or state_directory().root / "api.sock"
-        self._where = args.url or str(socket)
-        transport = None if args.url else httpx.HTTPTransport(uds=str(socket))
-        self._http = httpx.Client(base_url=args.url or "http://orchestrator", transport=transport, timeout=TIMEOUT_S)
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        socket = arguments.socket or state_directory().root / "api.sock"
+        self._where = arguments.url or str(socket)
+        transport = None if arguments.url else httpx.HTTPTransport(uds=str(socket))
+        self._http = httpx.Client(base_url=arguments.url or "http://orchestrator", transport=transport, timeout=TIMEOUT_S)
+        self._wanted: str | None = arguments.person
 
-    @property
-    def person(self) -> str:
-        """Whose login is used. Raises UsageError when it is not clear."""
-        if self._person:
-            return self._person
-        known = sorted(path.name for path in _tokens().glob("*"))
-        if len(known) == 1:
-            return known[0]
-        raise UsageError("who are you? several people are logged in here" if known else "nobody is logged in here", advice="--as PERSON")
+    def get(self, path: str, **query: str) -> Any:
+        return self._ask("GET", path, params=query)
 
-    def get(self, path: str, **query: str) -> dict[str, Any]:
-        return self._call("GET", path, params=query)
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._ask("POST", path, json=body or {})
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._call("POST", path, json=body or {})
-
-    def anonymous(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A request without a token (the login itself)."""
-        return self._answer(self._send("POST", path, json=body))
-
-    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
-        return self._answer(self._send(method, path, headers={"Authorization": f"Bearer {read_token(self.person)}"}, **what))
-
-    def _send(self, method: str, path: str, **what: Any) -> httpx.Response:
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        token = None if path.startswith("/v1/login") else self._token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return self._http.request(method, path, **what)
-        except httpx.HTTPError as error:
-            raise EnvironmentMissing(f"no server answers at {self._where}: {error}", advice="start it: orchestrator serve") from error
+            answer = self._http.request(method, path, headers=headers, **content)
+        except httpx.TransportError as failure:
+            raise EnvironmentMissing(f"no server answers on {self._where} ({failure})", advice="orchestrator serve") from failure
+        if answer.is_success:
+            return answer.json()
+        raise _error(answer)
 
-    @staticmethod
-    def _answer(response: httpx.Response) -> dict[str, Any]:
-        if response.is_success:
-            body: dict[str, Any] = response.json()
-            return body
-        raise _problem(response)
+    # --- tokens ---------------------------------------------------------------------------------------------------
 
+    def keep_token(self, person: str, token: str) -> None:
+        """For the next commands of this user, readable by nobody else."""
+        directory = _tokens()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = directory / f".{person}.{os.getpid()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(token)
+        temporary.rename(directory / person)
 
-def _problem(response: httpx.Response) -> OrchestratorError:
-    """RFC 9457 problem+json as one of our errors."""
-    try:
-        problem: dict[str, Any] = response.json()
-    except ValueError:
-        problem = {}
-    message = str(problem.get("detail") or problem.get("title") or f"the server answered {response.status_code}")
-    advice, rule = str(problem.get("advice") or ""), str(problem.get("rule") or "")
-    if response.status_code == 401:
-        return NotAuthenticated(message, rule=rule or "login", advice=advice or "orchestrator login --as PERSON --key FILE")
-    if rule:
-        return Refused(f"refused by {rule}: {message}", rule=rule, advice=advice)
-    if response.status_code < 500:
-        return InputError(message, advice=advice)
-    return OrchestratorError(message, advice=advice or "see the server's own messages")
+    def _token(self) -> str:
+        directory = _tokens()
+        people = sorted(path.name for path in directory.glob("[!.]*")) if directory.is_dir() else []
+        if self._wanted is None and len(people) != 1:
+            raise UsageError(
+                "who are you?" if people else "nobody is logged in here", advice="--as PERSON" if people else "orchestrator login"
+            )
+        person = self._wanted or people[0]
+        if person not in people:
+            raise NotAuthenticated(f"{person} is not logged in here", rule="token", advice=f"orchestrator login --as {person} --key FILE")
+        return (directory / person).read_text(encoding="ascii")
 
 
 def _tokens() -> Path:
+    """Per server: under the user's runtime directory, which a reboot empties, else in the state directory."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    state = state_directory().root
-    if os.access(state, os.W_OK) or not runtime:
-        return state / "tokens"
-    return Path(runtime) / "orchestrator"
+    root = state_directory().root
+    if not runtime:
+        return root / "tokens"
+    return Path(runtime) / "orchestrator" / hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
 
 
-def keep_token(person: str, token: str) -> Path:
-    """Keeps it for the next command, readable by this account only."""
-    folder = _tokens()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / person
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token)
-    return path
-
-
-def read_token(person: str) -> str:
-    """Raises NotAuthenticated when that person has not logged in here."""
+def _error(answer: httpx.Response) -> OrchestratorError:
     try:
-        return (_tokens() / Path(person).name).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise NotAuthenticated(
-            f"{person} is not logged in here", rule="login", advice=f"orchestrator login --as {person} --key FILE"
-        ) from error
+        problem = json.loads(answer.text)
+        detail, advice, rule = str(problem["detail"]), str(problem.get("advice", "")), str(problem.get("rule", ""))
+    except (ValueError, KeyError, TypeError):
+        return OrchestratorError(f"the server answered {answer.status_code}: {answer.text[:200]}")
+    if kind := _REFUSALS.get(answer.status_code):
+        return kind(f"{detail} [{rule}]", rule=rule, advice=advice)
+    if input_kind := _INPUTS.get(answer.status_code):
+        return input_kind(detail, advice=advice)
+    return OrchestratorError(f"{detail} [{rule}]", advice=advice)
+
+
+def show(arguments: argparse.Namespace, answer: Any, text: str) -> None:
+    """The answer as JSON when asked for, else the text."""
+    print(json.dumps(answer, ensure_ascii=False) if arguments.json else text)
