@@ -1,21 +1,33 @@
-"""`orchestrator logbook add`: a free entry (*main courante*): a decision, an accepted risk, a communication."""
+"""`orchestrator logbook add TEXT`: a free entry in the log (main courante): a decision, an accepted risk, a hand-over."""
 
 from __future__ import annotations
 
 import argparse
 
-from orchestrator.cli.evidence import adding, hand_in
+from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.exit_codes import OK
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verbs = subparsers.add_parser("logbook", help="write into the logbook", description=__doc__).add_subparsers(
-        dest="logbook_verb", metavar="VERB", required=True
-    )
-    parser = adding(verbs, "add an entry")
-    parser.add_argument("text")
-    parser.add_argument("--stage", help="the stage that it is about")
-    parser.set_defaults(func=run)
+    parser = subparsers.add_parser("logbook", help="free entries in the log", description=__doc__)
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = verbs.add_parser("add", help="write an entry")
+    add.add_argument("text")
+    add.add_argument("--stage", metavar="STAGE")
+    add_options(add)
+    add.set_defaults(func=run_add)
+    listing = verbs.add_parser("list", help="read the entries")
+    add_options(listing)
+    listing.set_defaults(func=run_list)
 
 
-def run(args: argparse.Namespace) -> int:
-    return hand_in(args, "/v1/logbook", {"text": args.text, "stage": args.stage}, "entered")
+def run_add(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments).post("/v1/logbook", {"text": arguments.text, "stage": arguments.stage})
+    show(arguments, answer, "recorded")
+    return OK
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments).get("/v1/logbook")
+    show(arguments, answer, "\n".join(f"{entry['at']}  {entry['by']:<14} {entry['text']}" for entry in answer) or "no entries yet")
+    return OK

@@ -1,0 +1,79 @@
+"""Login, health, and what there is to see of the site."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from orchestrator.api import views
+from orchestrator.api.access import Person, TheIdentity, TheStages
+from orchestrator.api.schemas import Challenge, ChallengeRequest, LoginRequest, Token
+from orchestrator.domain import conditions
+from orchestrator.domain.making import stamp
+from orchestrator.domain.rules import RULES
+
+router = APIRouter(prefix="/v1", tags=["site"])
+
+
+@router.get("/health")
+def health(stages: TheStages) -> dict[str, Any]:
+    """Without a token. `ok` is false when the log cannot be read or a run ended in a way that no rule foresees."""
+    state = stages.journal.state()
+    failures = [f"{type(failure).__name__}: {failure}" for failure in stages.runner.failures]
+    return {"ok": not failures, "log_size": state.seq + 1, "ratified": state.ratified is not None, "failures": failures}
+
+
+@router.get("/rules")
+def rules() -> dict[str, str]:
+    """Without a token. Every rule that refuses; the `type` of a problem points here."""
+    return dict(RULES)
+
+
+@router.post("/login/challenge")
+def challenge(wanted: ChallengeRequest, identity: TheIdentity) -> Challenge:
+    return Challenge(challenge=identity.challenge(wanted.person))
+
+
+@router.post("/login")
+def login(given: LoginRequest, identity: TheIdentity) -> Token:
+    token, until = identity.login(given.person, given.challenge, given.signature)
+    return Token(token=token, person=given.person, expires=stamp(until))
+
+
+@router.get("/whoami")
+def whoami(person: Person, stages: TheStages) -> dict[str, Any]:
+    return {"person": person, "roles": sorted(conditions.roles_of(stages.journal.state(), person))}
+
+
+@router.get("/posture")
+def posture(person: Person, stages: TheStages) -> dict[str, Any]:
+    return views.posture(stages.read(person))
+
+
+@router.get("/devices")
+def devices(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    state = stages.read(person)
+    return [views.device(state.device(d.name), d.name, d.platform) for d in conditions.in_force(state).site.devices]
+
+
+@router.get("/people")
+def people(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    state = stages.read(person)
+    return [
+        {"person": p.name, "title": p.title, "roles": list(p.roles), "owns": list(p.owns)} for p in conditions.in_force(state).policy.people
+    ]
+
+
+@router.get("/events")
+def events(
+    person: Person,
+    stages: TheStages,
+    after: Annotated[int, Query(ge=-1, description="the last sequence number that you have")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The log, in order. `next` is what to give as `after` for the following page; the same again when there is none."""
+    stages.read(person)
+    found = [views.event(event) for event in islice(stages.collaborators.log.read(after + 1), limit)]
+    return {"events": found, "next": found[-1]["seq"] if found else after}

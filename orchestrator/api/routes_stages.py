@@ -1,0 +1,85 @@
+"""Stages: see, plan, vote, apply, cancel, revert."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from orchestrator.api import views
+from orchestrator.api.access import Person, TheStages
+from orchestrator.api.schemas import PlanRequest, ReasonRequest, StatementText, VoteRequest
+from orchestrator.domain import conditions
+from orchestrator.domain.state import SiteState
+from orchestrator.errors import Stale
+from orchestrator.service.stages import Stages
+
+router = APIRouter(prefix="/v1/stages", tags=["stages"])
+
+
+def _shown(stages: Stages, state: SiteState, stage: str) -> dict[str, Any]:
+    return views.stage(state, conditions.declared(state, stage), stages.journal.now())
+
+
+@router.get("")
+def stages_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    state = stages.read(person)
+    return [views.stage_line(state, declared) for declared in conditions.in_force(state).policy.stages]
+
+
+@router.get("/{stage}")
+def stage_show(stage: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    return _shown(stages, stages.read(person), stage)
+
+
+@router.post("/{stage}/plan", status_code=201)
+def stage_plan(stage: str, person: Person, stages: TheStages, wanted: PlanRequest | None = None) -> dict[str, Any]:
+    return _shown(stages, stages.plan(person, stage, wanted.partners if wanted else None), stage)
+
+
+@router.get("/{stage}/plan")
+def plan_show(stage: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    state = stages.read(person)
+    conditions.declared(state, stage)
+    if state.stage(stage).plan is None:
+        raise Stale(f"{stage} has no plan", rule="no-plan", advice=f"orchestrator stage plan {stage}")
+    return views.plan(state.stage(stage))
+
+
+@router.get("/{stage}/vote-statement")
+def vote_statement(
+    stage: str,
+    person: Person,
+    stages: TheStages,
+    choice: Literal["approve", "deny"] = "approve",
+    reason: Annotated[str, Query(max_length=1000)] = "",
+) -> StatementText:
+    return StatementText(statement=stages.vote_statement(person, stage, choice, reason))
+
+
+@router.post("/{stage}/votes", status_code=201)
+def vote(stage: str, given: VoteRequest, person: Person, stages: TheStages) -> dict[str, Any]:
+    """The voter is who signed; anybody who may vote can hand a vote in."""
+    return _shown(stages, stages.vote(person, stage, given.statement, given.signature), stage)
+
+
+@router.post("/{stage}/apply", status_code=202)
+def apply(stage: str, person: Person, stages: TheStages) -> JSONResponse:
+    """Begins; look at `GET /v1/stages/{stage}` for how it goes on."""
+    return _begun(_shown(stages, stages.apply(person, stage), stage), stage)
+
+
+@router.post("/{stage}/cancel")
+def cancel(stage: str, given: ReasonRequest, person: Person, stages: TheStages) -> dict[str, Any]:
+    return _shown(stages, stages.cancel(person, stage, given.reason), stage)
+
+
+@router.post("/{stage}/revert", status_code=202)
+def revert(stage: str, given: ReasonRequest, person: Person, stages: TheStages) -> JSONResponse:
+    """Begins to close. Needs no votes: it only subtracts."""
+    return _begun(_shown(stages, stages.revert(person, stage, given.reason), stage), stage)
+
+
+def _begun(body: dict[str, Any], stage: str) -> JSONResponse:
+    return JSONResponse(body, 202, headers={"Location": f"/v1/stages/{stage}"})

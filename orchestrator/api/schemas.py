@@ -1,0 +1,76 @@
+"""What requests look like on the wire. Strict: an unknown member is an error, and a number is no text."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
+Short = Annotated[str, Field(max_length=100)]
+Note = Annotated[str, Field(max_length=1000)]
+Signature = Annotated[str, Field(max_length=8000, description="armoured SSHSIG, as `ssh-keygen -Y sign` writes it")]
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ChallengeRequest(Wire):
+    person: Short
+
+
+class Challenge(Wire):
+    challenge: str = Field(description="sign exactly this text in the namespace orchestrator-login@v1")
+
+
+class LoginRequest(Wire):
+    person: Short
+    challenge: Annotated[str, Field(max_length=2000)]
+    signature: Signature
+
+
+class Token(Wire):
+    token: str
+    person: str
+    expires: str
+
+
+class PlanRequest(Wire):
+    partners: Annotated[list[Short], Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="only these partners; the others are deferred"
+    )
+
+
+class StatementText(Wire):
+    statement: str = Field(description="sign exactly this text in the namespace reconnect-approval@v1")
+
+
+class VoteRequest(Wire):
+    statement: Annotated[str, Field(max_length=4000)]
+    signature: Signature
+
+
+class ReasonRequest(Wire):
+    reason: Note = ""
+
+
+class EvidenceRequest(Wire):
+    kind: Annotated[str, Field(max_length=31, description="as the gates of the stages name it")]
+    document_sha256: Sha256
+    stage: Short | None = None
+    application: Short | None = None
+    note: Note = ""
+
+
+class AttestationRequest(Wire):
+    partner: Short
+    state: Literal["accepted", "refused"]
+    document_sha256: Sha256
+    valid_until: Annotated[str, Field(max_length=40, description="RFC 3339")]
+    note: Note = ""
+
+
+class LogbookRequest(Wire):
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    stage: Short | None = None

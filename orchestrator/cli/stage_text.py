@@ -1,0 +1,54 @@
+"""Stages as people read them in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def of_list(stages: list[Json]) -> str:
+    lines = [_rehearsal(stages[0])] if stages and stages[0]["rehearsal"] else []
+    for stage in stages:
+        votes = f"{stage['votes']}/{stage['votes_needed']}"
+        lines.append(f"{stage['stage']:<26} {stage['state']:<18} {votes:>5} votes  {stage['title']['en']} · {stage['title']['fr']}")
+    return "\n".join(lines)
+
+
+def of_stage(stage: Json) -> str:
+    """State, what it waits for, the plan in short, the votes."""
+    lines = [_rehearsal(stage)] if stage["rehearsal"] else []
+    lines.append(f"{stage['stage']}: {stage['state']}" + (f" ({stage['detail']})" if stage["detail"] else ""))
+    lines.append(f"  {stage['title']['en']} · {stage['title']['fr']}")
+    lines += [f"  waits: {unmet['message']} [{unmet['rule']}]" for unmet in stage["unmet"]]
+    if plan := stage["plan"]:
+        lines.append(f"  plan {plan['digest'][:16]}… by {plan['proposer']}, until {plan['expires']}; observed {plan['observation_s']} s")
+        for device in plan["devices"]:
+            releases = f", releases {', '.join(device['releases'])}" if device["releases"] else ""
+            lines.append(f"    {device['device']}: {device['openings']} openings{releases}")
+        lines += possible(plan)
+        lines.append(f"  probes: {plan['probes']}" + (f"; not probed: {'; '.join(plan['unprobed'])}" if plan["unprobed"] else ""))
+    lines += [f"  vote: {vote['choice']} by {vote['person']}" + (f": {vote['reason']}" if vote["reason"] else "") for vote in stage["cast"]]
+    if stage["still_needed"] and stage["plan"]:
+        lines.append("  still needed: " + ", ".join(f"{count} {role}" for role, count in stage["still_needed"].items()))
+    return "\n".join(lines)
+
+
+def possible(plan: Json, most: int = 12) -> list[str]:
+    """What becomes possible, in packets."""
+    lines = [f"    + {line['source']} → {line['destination']} {line['service']} ({line['partner']})" for line in plan["becomes_possible"]]
+    return [*lines[:most], f"    … and {len(lines) - most} more (--json shows all)"] if len(lines) > most else lines
+
+
+def to_be_signed(statement: Json, stage: Json) -> str:
+    """What a voter sees before signing."""
+    lines = [_rehearsal(stage)] if statement["rehearsal"] else []
+    lines.append(f"you {statement['choice']} {statement['stage']} of {statement['site']}, plan {statement['plan_digest']}")
+    lines += possible(stage["plan"]) if stage["plan"] else []
+    head = statement["log_head"]
+    lines.append(f"  valid until {statement['expires']}; log seen: {head['size']} events, {head['root'][:16]}…")
+    return "\n".join(lines)
+
+
+def _rehearsal(stage: Json) -> str:
+    return "REHEARSAL · EXERCICE" if stage["rehearsal"] else ""

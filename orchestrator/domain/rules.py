@@ -1,0 +1,58 @@
+"""Every rule that refuses, by the name that refusals carry, the log keeps and problem+json points to.
+
+A name with a `:` is followed by what it is about (`gate-missing:portal-scanned`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RULES: Mapping[str, str] = {
+    # who
+    "token": "The request carries no valid token: log in.",
+    "challenge": "A login challenge is used once, in time, by the person it was made for.",
+    "signature": "The signature is not by a valid key of the person it is said to be by, over exactly this text.",
+    "unknown-person": "The person is not in the ratified policy.",
+    "role": "None of the person's roles gives this verb.",
+    # the policy
+    "not-ratified": "No policy is ratified: nothing can be planned, voted on or opened.",
+    # planning
+    "nothing-is-cut": "No device holds a layer of ours: there is nothing to reopen.",
+    "no-path": "The routes of the inventory lead this flow through no exit.",
+    "unknown-slot": "A device holds a layer that no profile of the ratified policy defines.",
+    "untrusted-device": "Nothing is opened on a device that is not trusted.",
+    "coarse-behind-flow": "A coarse device is released only where flow devices behind it enforce everything that it lets in.",
+    "mixed-expiry": "Flows that close by themselves and flows that do not cannot share one plan.",
+    "lift-needs-its-own-plan": "Lifting the layer is not the opening of a flow; this version does not plan it.",
+    "windows-not-yet": "Dated windows that close by themselves are not applied by this version.",
+    "no-plan": "The stage has no plan yet.",
+    # voting
+    "proposer-cannot-vote": "Who proposes a plan does not vote on it.",
+    "role-cannot-vote": "The person has no role that the stage asks for.",
+    "already-voted": "One person, one vote on a plan.",
+    "digest-moved": "The plan, the ratified policy or the inventory is not what was signed.",
+    "log-head": "The statement names a log that is not a beginning of this one.",
+    "expired": "The plan, or the statement on it, has run out of time.",
+    "predecessor-not-open": "A stage that must be open before this one is not, or not for long enough.",
+    "gate-missing": "A piece of evidence that the stage waits for is missing or too old.",
+    "attestation-missing": "A partner's attestation of remediation is missing, refused or has expired.",
+    # applying
+    "votes-missing": "The votes do not fill every place that the stage asks for.",
+    "posture": "Stages are applied after a verified cut-off only, and never while one is under way.",
+    "another-stage-runs": "One stage is applied at a time.",
+    "device-unknown": "A device could not be read back, so what it does is not known.",
+    "device-moved": "A device is not as the log says.",
+    # everywhere
+    "illegal-transition": "The state machine has no such edge from the present state (docs/stages.md).",
+    "log-size": "The log has grown since it was looked at.",
+    "busy": "Too many others write to the log at once: try again.",
+    "not-found": "There is nothing of that name.",
+    "bad-request": "The request cannot be understood.",
+    "unavailable": "The log cannot be read or written: nothing can be opened, the emergency cut-off still works.",
+    "internal": "Something is wrong on the server; its own log says what.",
+}
+
+
+def base(rule: str) -> str:
+    """The rule without what it is about."""
+    return rule.partition(":")[0]

@@ -1,0 +1,63 @@
+"""Joins the reopening: ports, adapters and the service, for the state directory of this server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.known_hosts import read_known_hosts
+from orchestrator.adapters.site_key import load_or_create_site_key
+from orchestrator.adapters.sqlite_log import SqliteLog
+from orchestrator.adapters.sshsig import SshSignatures
+from orchestrator.domain.network import Device, Platform
+from orchestrator.ports import Credential, Devices, Probes, Target
+from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.planning import Planner
+from orchestrator.service.stages import Stages
+from orchestrator.settings import StateDirectory
+from orchestrator.wiring_hospital import dialect_named, simulation
+
+PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
+
+
+def reopening(state: StateDirectory) -> Stages:
+    """The service of `orchestrator serve`. Raises EnvironmentMissing, LogUnavailable, LogBroken."""
+    site_key = load_or_create_site_key(state.site_key).private
+    hosts = read_known_hosts(state.known_hosts)
+    changing, reading, probes = _hospital(state)
+
+    def target_for(device: Device) -> Target:
+        address = str(device.management)
+        return Target(device.name, device.platform.value, address, device.user, hosts.get(address, ()))
+
+    collaborators = Collaborators(
+        log=SqliteLog(state.log, head_file=state.log_head),
+        clock=SystemClock(),
+        signatures=lambda allowed_signers: SshSignatures(allowed_signers, site_key),
+        devices_by_platform=lambda platform: changing[Platform(platform)],
+        reader=reading,
+        probes=probes,
+        dialect_for=dialect_named,
+        target_for=target_for,
+    )
+    return Stages(collaborators, Planner(dialect_named))
+
+
+def _hospital(state: StateDirectory) -> tuple[dict[Platform, Devices], Devices, Probes]:
+    """Who changes which platform, who reads, who probes; all of it the simulated hospital when one is named."""
+    simulated = simulation()
+    if simulated is not None:
+        from orchestrator.simulation.store import StoredProbes
+
+        return dict.fromkeys(Platform, simulated), simulated, StoredProbes(simulated)
+    from orchestrator.adapters.ansible_devices import AnsibleDevices
+    from orchestrator.adapters.netmiko_devices import NetmikoDevices
+    from orchestrator.adapters.ssh_probes import SshProbes
+    from orchestrator.wiring_cutoff import vantage_points
+
+    keys = {Credential.CUT: state.cut_key, Credential.OPEN: state.open_key}
+    sessions = NetmikoDevices(keys)
+    firewalls = AnsibleDevices(keys, PLAYBOOKS)
+    by_platform: dict[Platform, Devices] = dict.fromkeys(Platform, sessions)
+    by_platform[Platform.NFTABLES] = firewalls
+    return by_platform, sessions, SshProbes(NetmikoDevices({Credential.CUT: state.probe_key}), vantage_points(state, {}))
