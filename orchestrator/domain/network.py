@@ -207,6 +207,10 @@ class Site(Model):
     exits: tuple[Exit, ...]
     orchestrator: Interface
 
+    def __hash__(self) -> int:
+        """Cheap on purpose: graphs and ways are cached per site, and hashing every address each time cost more than they do."""
+        return hash((self.name, len(self.zones), len(self.devices), len(self.hosts)))
+
     def zone(self, name: str) -> Zone:
         return _by_name(self.zones, name)
 

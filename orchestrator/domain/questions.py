@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from orchestrator.domain.compile import element_between, elements_along, prefix_of, publications
@@ -91,8 +92,12 @@ def _within(sight: Element, layer: Layer) -> bool:
     return any(end.version == prefix.version and end.network_address in prefix for end in ends for prefix in layer.scope)
 
 
+@lru_cache(maxsize=20_000)
 def way_of(site: Site, question: Question) -> Way | None:
-    """Through the exit that the inside host's own routes lead to; None when they lead to none that reaches the zone."""
+    """Through the exit that the inside host's own routes lead to; None when they lead to none that reaches the zone.
+
+    Remembered: every profile and stage asks the same questions of the same site.
+    """
     for exit_ in site.exits:
         if not _leads_to(site, exit_, question.zone):
             continue
