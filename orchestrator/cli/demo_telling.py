@@ -126,15 +126,18 @@ class _Telling:
         self._gates(self._policy.stage(stages[-1]))
         self._as("eng-1", "stage", "plan", stages[-1], expect=REFUSED)
         for name in stages:
-            self._open(self._policy.stage(name), first=name == stages[0])
+            self._open(self._policy.stage(name), first=name == stages[0], canary_only=name == stages[-1])
         self.summary["stage_open"] = self._state_of(stages[-1], "open") and stages[-1]
 
-    def _open(self, stage: Stage, *, first: bool) -> None:
+    def _open(self, stage: Stage, *, first: bool, canary_only: bool) -> None:
         story = self._story
         story.chapter(f"   {stage.name}: {stage.title.en}", stage.title.fr)
         self._gates(stage)
         proposer = "eng-4"
-        self._as(proposer, "stage", "plan", stage.name)
+        only = ("--partner", stage.canary.partner) if canary_only and stage.canary else ()
+        if only:
+            story.tell(f"{stage.canary.partner if stage.canary else ''} alone first; the other partners are deferred.")
+        self._as(proposer, "stage", "plan", stage.name, *only)
         owners = {self._policy.application(self._policy.flow(flow).application).owner for flow in stage.flows}
         voters = self._people.quorum(stage.votes, besides={proposer}, owners=owners)
         if first:
