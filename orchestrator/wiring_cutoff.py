@@ -32,7 +32,7 @@ def emergency_surroundings(
     return Surroundings(
         candidates=(*named, ("cut pack", state.cut_pack), ("previous cut pack", state.previous_cut_pack)),
         verify=lambda body, signature: verify_pack(state, body, signature),
-        render=lambda: render_from_files(state),
+        render=lambda profile: render_from_files(state, profile),
         devices=_once(lambda: emergency_devices(state)),
         probes=lambda body: emergency_probes(state, body),
         dialect=dialect_named,
@@ -58,11 +58,31 @@ def verify_pack(state: StateDirectory, body: dict[str, Any], signature: str) -> 
         raise NotAuthenticated("it is signed by another key than this site's", rule="signature")
 
 
-def render_from_files(state: StateDirectory) -> dict[str, Any]:
-    """A pack's body from the policy and the inventory on disk, ratified by nobody. Raises PolicyError."""
-    from orchestrator.wiring_policy import pack_from_files
+def render_from_files(state: StateDirectory, profile: str | None) -> dict[str, Any]:
+    """A pack's body from the policy and the inventory on disk, ratified by nobody; of one profile, since somebody waits.
 
-    return pack_from_files(state, dialects=dialect_named)
+    What `policy check` would find is not asked: only what cannot be read at all refuses. Raises PolicyError.
+    """
+    from orchestrator.adapters.inventory_yaml import read_inventory
+    from orchestrator.adapters.known_hosts import read_known_hosts
+    from orchestrator.adapters.policy_yaml import read_policy
+    from orchestrator.domain.digests import inventory_digest, policy_digest
+    from orchestrator.domain.making import stamp
+    from orchestrator.service.pack_making import make_pack
+
+    site, policy = read_inventory(inventory_path()).site, read_policy(policy_path()).policy
+    wanted = profile or policy.default_profile
+    chosen = tuple(item for item in policy.profiles if item.name == wanted) or policy.profiles
+    return make_pack(
+        site,
+        policy.model_copy(update={"profiles": chosen, **({"default_profile": wanted} if len(chosen) == 1 else {})}),
+        policy_digest=policy_digest(policy),
+        inventory_digest=inventory_digest(site),
+        made_at=stamp(datetime.now(UTC)),
+        ratified=False,
+        host_keys=read_known_hosts(state.known_hosts),
+        dialect_for=dialect_named,
+    )
 
 
 def emergency_devices(state: StateDirectory) -> Devices:

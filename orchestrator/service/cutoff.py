@@ -51,7 +51,7 @@ class Cutoff:
         """Raises InputError when there is nothing at all to cut with, UnknownName for an unknown profile; nothing else."""
         around = self._around
         warmed = _in_background(around.devices)  # the session library loads while the pack is read
-        self._pack = load_pack(around.candidates, verify=around.verify, render=around.render)  # 1
+        self._pack = load_pack(around.candidates, verify=around.verify, render=around.render, profile=self._order.profile)  # 1
         profile = chosen_profile(self._pack.body, self._order.profile)  # 2
         self._epoch, warnings = self._raise_epoch()  # 3
         self._cuts = cuts_of(self._pack.body, profile, self._epoch)

@@ -55,6 +55,9 @@ class FollowUp:
         report.step, report.detail = compared(Observed.model_validate(cut.expected), observed, cut.guards)
         if report.step is DeviceStep.APPLIED and observed.epoch is not None and observed.epoch < self.epoch:
             report.step, report.detail = DeviceStep.REFUSED, f"its generation is {observed.epoch}: a late opening could still arrive"
+        earlier = sorted(set(observed.slots) - set(cut.expected.get("slots", {})))
+        if earlier:
+            self.warn(f"{cut.device}: an earlier layer stays in force there ({', '.join(earlier)}): a second cut-off opens nothing")
         report.fingerprint = observed.fingerprint
         return observed.slots
 

@@ -49,7 +49,7 @@ class DryRun:
 
 def dry_run(order: Order, around: Surroundings, application_of: Callable[[TrackedConnection], str]) -> DryRun:
     """Raises what reading the pack raises: InputError, UnknownName."""
-    pack = load_pack(around.candidates, verify=around.verify, render=around.render)
+    pack = load_pack(around.candidates, verify=around.verify, render=around.render, profile=order.profile)
     profile = chosen_profile(pack.body, order.profile)
     cuts = {cut.device: cut for cut in cuts_of(pack.body, profile, 0)}
     found = DryRun(str(pack.body["site"]), profile, list(pack.warnings))

@@ -54,7 +54,8 @@ def load_pack(
     candidates: Sequence[tuple[str, Path]],
     *,
     verify: Callable[[dict[str, Any], str], None],
-    render: Callable[[], dict[str, Any]],
+    render: Callable[[str | None], dict[str, Any]],
+    profile: str | None = None,
 ) -> LoadedPack:
     """The first candidate that can be read, is well formed and is signed by the site; else what `render` makes.
 
@@ -70,7 +71,7 @@ def load_pack(
             continue
         return LoadedPack(body, name, (*warnings, *unchecked, *_about(body)))
     try:
-        body = checked(render())
+        body = checked(render(profile))
     except Exception as failure:  # whatever is wrong with the files, the person has to know what is left to them
         lines = "\n  ".join([*warnings, f"the files on disk cannot be used: {_reason(failure)}"])
         raise InputError(

@@ -84,5 +84,7 @@ def judged(results: Sequence[ProbeResult], baseline: Mapping[str, Any] | None) -
             report.care_failed.append(f"{name}: {result.detail}")
         else:
             report.kept_failed.append(f"{name}: {result.detail}")
-            warnings.append(f"a kept flow does not work: {name}: {result.detail}")
+    if report.kept_failed:
+        others = f", and {len(report.kept_failed) - 1} more" if len(report.kept_failed) > 1 else ""
+        warnings.append(f"a kept flow does not work: {report.kept_failed[0]}{others}")
     return report, tuple(warnings)

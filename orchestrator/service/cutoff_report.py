@@ -108,6 +108,12 @@ class Verdict:
         return list(dict.fromkeys(points))
 
     @property
+    def by_hand(self) -> list[str]:
+        """The manual steps that are left: those of devices that are not `applied`, and those of no device."""
+        done = {report.device for report in self.devices.values() if report.step is DeviceStep.APPLIED}
+        return [] if self.verified else [step for step in self.manual if step.partition(":")[0] not in done]
+
+    @property
     def verified(self) -> bool:
         return self.finished and not self.open_points
 
@@ -121,7 +127,7 @@ class Verdict:
             "established_flows_before": self.established_before, "established_flows_left": self.established_left,
             "probes": self.probes.as_json(), "confirmation": self.confirmation.as_json() if self.confirmation else None,
             "laid_ms": _ms(self.laid_s), "verified_ms": _ms(self.verified_s), "confirmed_ms": _ms(self.confirmed_s),
-            "open": self.open_points if self.finished else [], "manual": self.manual, "warnings": self.warnings,
+            "open": self.open_points if self.finished else [], "manual": self.by_hand if self.finished else [], "warnings": self.warnings,
             "recorded": self.recorded,
         }  # fmt: skip
 
@@ -141,7 +147,7 @@ class Verdict:
             later = f", confirmed at t + {self.confirmed_s - self.verified_s:.1f} s" if self.confirmed_s is not None else ""
             lines.append(f"  verified at {self.verified_s:.1f} s{later}")
         lines += [f"  open      {point}" for point in self.open_points]
-        lines += [f"  by hand   {step}" for step in self.manual if not self.verified]
+        lines += [f"  by hand   {step}" for step in self.by_hand]
         lines += [f"  warning   {warning}" for warning in self.warnings]
         return lines
 

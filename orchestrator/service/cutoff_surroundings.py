@@ -55,7 +55,7 @@ class Surroundings:
 
     candidates: Sequence[tuple[str, Path]]  # packs to try, in order: (what to call it, file)
     verify: Callable[[dict[str, Any], str], None]
-    render: Callable[[], dict[str, Any]]  # a pack's body from the files on disk
+    render: Callable[[str | None], dict[str, Any]]  # a pack's body from the files on disk, with at least this profile (None: the default)
     devices: Callable[[], Devices]
     probes: Callable[[Mapping[str, Any]], Probes]  # given the pack's body, which says where the vantage points are
     dialect: Callable[[str], Dialect]

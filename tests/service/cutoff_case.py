@@ -134,7 +134,7 @@ class Case:
         CutoffFiles(self.root).save_baseline(baseline_of(results, "2026-06-23T20:00:00.000Z"))
 
     def surroundings(self, **changes: Any) -> Surroundings:
-        def render() -> dict[str, Any]:
+        def render(_profile: str | None) -> dict[str, Any]:
             raise FileNotFoundError("no policy here")
 
         made = Surroundings(

@@ -139,7 +139,7 @@ def test_a_bad_pack_warns_and_the_previous_one_cuts(case: Case, content: str | N
 
 def test_without_a_pack_the_files_on_disk_serve(case: Case) -> None:
     (case.root / "cut-pack.json").unlink()
-    verdict = case.cut(render=lambda: body(ratified=False))
+    verdict = case.cut(render=lambda _: body(ratified=False))
     assert set(steps(verdict).values()) == {APPLIED}
     assert verdict.pack["source"] == "files on disk"
     assert sum("nobody ratified" in line or "files on disk serve" in line for line in verdict.warnings) == 2
