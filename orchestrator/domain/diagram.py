@@ -122,6 +122,20 @@ def contains(node: Node, point: Sequence[int]) -> bool:
     return True
 
 
+def count(node: Node) -> int:
+    """How many boxes `boxes_of` would give; cheap even when these are too many to list."""
+    return _count(node, {})
+
+
+def _count(node: Node, done: dict[int, int]) -> int:
+    if node is LEAF:
+        return 1
+    known = done.get(id(node))
+    if known is None:
+        known = done[id(node)] = sum(_count(child, done) for _, _, child in node)
+    return known
+
+
 def boxes_of(node: Node) -> Iterator[tuple[Interval, ...]]:
     """Disjoint boxes whose union is the set, in order."""
     for low, high, child in node:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from orchestrator.domain import diagram
 from orchestrator.domain.diagram import Budget, Interval, Node, Operation
+from orchestrator.domain.diagram_cover import cover
 from orchestrator.domain.network import Address, Prefix
 from orchestrator.domain.suffixes import build
 
@@ -26,7 +27,9 @@ WITH_PORTS, WITH_TYPES = frozenset({TCP, UDP}), frozenset({ICMP, ICMPV6})
 ANY_SELECTOR: Interval = (0, 65535)
 ANY_PROTOCOL: Interval = (0, 255)
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 50: "esp", ICMPV6: "icmpv6"}
-_DIMENSIONS = 6  # family, direction, protocol, selector, destination, source
+MOST_LISTED = 1_000_000  # boxes of one set: sets with more are compared, not listed
+MOST_SHOWN = 100  # boxes in a `repr`
+DIMENSIONS = 6  # family, direction, protocol, selector, destination, source
 
 
 class Direction(IntEnum):
@@ -72,6 +75,17 @@ class Box:
 
     def ranges(self) -> tuple[Interval, ...]:
         return ((self.family, self.family), self.direction, self.protocol, self.selector, self.destination, self.source)
+
+    @property
+    def whole_from(self) -> int:
+        """The dimension (of `ranges`) from which on nothing is narrowed; `DIMENSIONS` when the source is."""
+        found = DIMENSIONS
+        wholes = (None, BOTH_WAYS, ANY_PROTOCOL, ANY_SELECTOR, whole(self.family), whole(self.family))
+        for interval, limits in zip(reversed(self.ranges()), reversed(wholes), strict=True):
+            if interval != limits:
+                break
+            found -= 1
+        return found
 
     @classmethod
     def from_ranges(cls, ranges: tuple[Interval, ...]) -> Box:
@@ -137,13 +151,14 @@ class PacketSet:
         self._node: Node = build((box.ranges() for box in boxes), Budget())
 
     @classmethod
-    def _of(cls, node: Node) -> PacketSet:
+    def of_node(cls, node: Node) -> PacketSet:
+        """Of a diagram over `DIMENSIONS` (for siblings of this module that make diagrams)."""
         made = cls.__new__(cls)
         made._node = node
         return made
 
     def _with(self, operation: Operation, other: PacketSet) -> PacketSet:
-        return PacketSet._of(diagram.apply(operation, self._node, other._node, Budget()))
+        return PacketSet.of_node(diagram.apply(operation, self._node, other._node, Budget()))
 
     def __or__(self, other: PacketSet) -> PacketSet:
         return self._with(Operation.UNION, other)
@@ -168,7 +183,9 @@ class PacketSet:
         return bool(self._node)
 
     def __repr__(self) -> str:
-        return f"PacketSet({'; '.join(box.describe() for box in self.readable())})"
+        if (many := diagram.count(self._node)) > MOST_SHOWN:
+            return f"PacketSet({many} boxes)"
+        return f"PacketSet({'; '.join(box.describe() for box in self.summary())})"
 
     def contains(
         self, source: Address, destination: Address, protocol: int, selector: int = 0, direction: Direction = Direction.IN
@@ -179,11 +196,22 @@ class PacketSet:
         return diagram.contains(self._node, (source.version, direction, protocol, selector, int(destination), int(source)))
 
     def boxes(self) -> tuple[Box, ...]:
-        """Disjoint boxes that make up the set, in a stable order."""
-        return tuple(Box.from_ranges(ranges) for ranges in diagram.boxes_of(self._node))
+        """Disjoint boxes that make up the set, in a stable order. Raises Refused when they are too many to list."""
+        return tuple(Box.from_ranges(ranges) for ranges in self._listed())
 
     def readable(self) -> tuple[Box, ...]:
         """The shortest list of disjoint boxes that we find (not always the shortest there is), in a stable order."""
-        disjoint = list(diagram.boxes_of(self._node))
-        orders = (range(_DIMENSIONS - 1, 0, -1), range(1, _DIMENSIONS))
-        return tuple(Box.from_ranges(ranges) for ranges in min((diagram.joined(disjoint, order) for order in orders), key=len))
+        return tuple(Box.from_ranges(ranges) for ranges in self._joined())
+
+    def summary(self) -> tuple[Box, ...]:
+        """For people: as short as `readable` or shorter, for its boxes may overlap; together they are exactly the set."""
+        return tuple(Box.from_ranges(ranges) for ranges in cover(self._node, self._joined()))
+
+    def _joined(self) -> list[tuple[Interval, ...]]:
+        disjoint = self._listed()
+        orders = (range(DIMENSIONS - 1, 0, -1), range(1, DIMENSIONS))
+        return min((diagram.joined(disjoint, order) for order in orders), key=len)
+
+    def _listed(self) -> list[tuple[Interval, ...]]:
+        Budget(MOST_LISTED).spend(diagram.count(self._node))
+        return list(diagram.boxes_of(self._node))

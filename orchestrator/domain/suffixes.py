@@ -23,7 +23,7 @@ class Suffixes:
         self.dimensions, self.budget = dimensions, budget
         self.first: list[list[Interval]] = [[] for _ in range(dimensions)]  # the interval of a suffix
         self.rest: list[list[int]] = [[] for _ in range(dimensions)]  # the suffix behind it, one level down
-        self.is_whole: list[list[bool]] = [*([] for _ in range(dimensions)), [True]]  # it contains every point of its depth
+        self.whole: list[set[int]] = [*(set() for _ in range(dimensions)), {0}]  # those that contain every point of their depth
         self._numbers: list[dict[tuple[Interval, int, bool], int]] = [{} for _ in range(dimensions)]
         self._unions: list[dict[Cell, Node]] = [{} for _ in range(dimensions)]
         self._chains: list[dict[int, Node]] = [{} for _ in range(dimensions)]
@@ -40,7 +40,8 @@ class Suffixes:
                 number = numbers[key] = len(numbers)
                 self.first[depth].append(box[depth])
                 self.rest[depth].append(known)
-                self.is_whole[depth].append(whole)
+                if whole:
+                    self.whole[depth].add(number)
             known = number
         return known
 

@@ -18,31 +18,7 @@ from orchestrator.domain.packet_elements import disjoint, elements_in, packets_o
 from orchestrator.domain.packets import Box, Direction, PacketSet, describe_range, prefixes_of, span
 from orchestrator.domain.suffixes import build
 from orchestrator.errors import Refused
-
-SIDE = 6  # addresses and ports 0 to 5: 4 x 6 x 6 x 6 points with family and protocol
-SPANS = st.tuples(st.integers(0, SIDE - 1), st.integers(0, SIDE - 1)).map(lambda pair: (min(pair), max(pair)))
-BOXES = st.builds(
-    Box,
-    family=st.sampled_from([4, 6]),
-    source=SPANS,
-    destination=SPANS,
-    protocol=st.sampled_from([(6, 6), (17, 17), (6, 17)]),
-    selector=SPANS,
-    direction=st.sampled_from([(0, 1), (0, 0), (1, 1)]),
-)
-SETS = st.lists(BOXES, max_size=5)
-Point = tuple[int, int, int, int, int, int]
-
-
-def points(boxes: list[Box] | tuple[Box, ...]) -> set[Point]:
-    found: set[Point] = set()
-    for box in boxes:
-        found.update(itertools.product(*(_few(interval) for interval in box.ranges())))  # type: ignore[arg-type]
-    return found
-
-
-def _few(interval: Interval) -> list[int]:
-    return [value for value in range(interval[0], interval[1] + 1) if value in (4, 6, 17) or value < SIDE]
+from tests.unit.packet_points import BOXES, SETS, SIDE, SPANS, points, rules
 
 
 @given(SETS, SETS)
@@ -174,19 +150,6 @@ def test_what_no_element_can_say_is_refused() -> None:
         elements_in(PacketSet([Box(4, (0, 0), (0, 0))]))
     with pytest.raises(ValueError, match="selector"):
         elements_in(PacketSet([Box(4, (0, 0), (0, 0), (1, 1), (8, 8))]))
-
-
-def rules(count: int, seed: int) -> list[Box]:
-    """Rules as sites have them: one service from a network to a host, with some that overlap."""
-    chance = random.Random(seed)
-    made = []
-    for _ in range(count):
-        length = chance.choice([8, 16, 24, 28, 32])
-        source = chance.getrandbits(32) >> (32 - length) << (32 - length)
-        host = 10 << 24 | chance.getrandbits(24)
-        port = chance.choice([22, 25, 53, 80, 443, 8443, 104, 11112])
-        made.append(Box(4, (source, source + 2 ** (32 - length) - 1), (host, host), (6, 6), (port, port)))
-    return made
 
 
 def test_a_thousand_rules_are_compared_while_somebody_waits() -> None:
