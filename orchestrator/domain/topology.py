@@ -16,7 +16,7 @@ from orchestrator.domain.policy import Flow, Partner
 
 __all__ = [
     "Hop", "Point", "crossing", "crossings", "devices_on_path", "exit_of", "host_path",
-    "layer2_path", "management_path", "owner_of", "paths", "route", "separated", "told",
+    "layer2_path", "management_path", "owner_of", "paths", "route", "routers", "separated", "told", "way_in",
 ]  # fmt: skip
 
 MOST_HOPS = 16  # a routing loop in the inventory ends here
@@ -52,6 +52,19 @@ def crossings(site: Site, flow: Flow, partner: Partner) -> dict[tuple[Address, P
     exit_ = exit_of(site, flow, partner)
     pairs = [(address, network) for address in flow.addresses for network in partner.networks if address.version == network.version]
     return {pair: _through(site, exit_, flow, *pair) for pair in sorted(pairs, key=lambda pair: pair[0].version)}
+
+
+def way_in(site: Site, hops: Sequence[Hop], address: Address) -> tuple[Hop, ...]:
+    """The way that packets to `address` take from the first router of `hops` on, by the routes; `crossing` is the way
+    of the replies. Where the two differ, a stateful device sees half of the conversation."""
+    first = next((hop for hop in hops if not _is_switch(site, hop.device)), None)
+    traced = None if first is None else _follow(site, site.device(first.device), first.enters, address, [])
+    return () if traced is None else traced.hops
+
+
+def routers(site: Site, hops: Sequence[Hop]) -> tuple[str, ...]:
+    """The devices of `hops` that route, without the switches in between."""
+    return tuple(hop.device for hop in hops if not _is_switch(site, hop.device))
 
 
 def devices_on_path(site: Site, from_zone: str, to_zone: str, exit_name: str) -> tuple[Hop, ...]:

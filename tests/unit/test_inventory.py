@@ -48,7 +48,7 @@ def test_ansible_reads_the_same_devices_addresses_and_interfaces(as_ansible_read
         if isinstance(node, Device):
             assert theirs["platform"] == node.platform.value
             assert theirs["grain"] == [grain.value for grain in node.grain]
-            assert list(theirs.get("ports", {})) == [port.name for port in node.ports]
+            assert set(theirs.get("ports", {})) == {port.name for port in node.ports}
             assert [str(item["to"]) for item in theirs.get("routes", [])] == [str(route.to) for route in node.routes]
 
 

@@ -184,6 +184,16 @@ CASES = (
         "only an inbound flow",
         after="  staff-vpn:",
     ),
+    B(
+        "the way in is not the way out",
+        INV,
+        '            - {to: "2001:db8:20:28::40/128", via: "2001:db8:ed::3"}\n',
+        "",
+        "partners: [vendor-1",
+        "vendor-1 reaches 2001:db8:20:28::40 by rtr-isp → fw-ext → fw-int, but the replies go by rtr-isp → vpn",
+        "add the route that is missing",
+        found_in="flows.yaml",
+    ),
 )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.checks.problem import Problem, in_inventory, in_policy
-from orchestrator.domain.network import Grain, Platform, Site
+from orchestrator.domain.network import Address, Grain, Platform, Site
 from orchestrator.domain.policy import Flow, Partner, Policy
-from orchestrator.domain.topology import Hop, crossings, exit_of
+from orchestrator.domain.topology import Hop, crossings, exit_of, routers, way_in
 
 GRAINS = {
     Platform.NFTABLES: {Grain.FLOW, Grain.MANUAL},
@@ -71,12 +71,28 @@ def _flow(site: Site, flow: Flow, partner: Partner, index: int) -> Iterator[Prob
                 f"{flow.name} with {partner.name} crosses no device that enforces flows (only {', '.join(hop.device for hop in hops)})"
             )
             advice = "lead it through a firewall; an interface or a port lets everything or nothing through"
+        elif (there := _other_way(site, flow, address, hops)) is not None:
+            message = f"{partner.name} reaches {address} by {' → '.join(there) or 'no way'}, but the replies go by {' → '.join(routers(site, hops))}"
+            advice = "add the route that is missing: a firewall that sees half of a conversation drops it"
         else:
             yield from _published(site, flow, hops, index)
             continue
         if message not in told:
             told.add(message)
             yield in_policy(*where, message=message, advice=advice)
+
+
+def _other_way(site: Site, flow: Flow, address: Address, hops: tuple[Hop, ...]) -> tuple[str, ...] | None:
+    """The routers on the way in where they are others than on the way out; None when both agree or an address
+    translation on the way decides it."""
+    if flow.terminates_on is not None:
+        return None
+    for hop in hops:
+        nat = site.device(hop.device).nat
+        if hop.enters in nat.masquerade and (address.version == 4 or nat.masquerade_ipv6):
+            return None
+    there = routers(site, way_in(site, hops, address))
+    return None if there == routers(site, hops) else there
 
 
 def _published(site: Site, flow: Flow, hops: tuple[Hop, ...], index: int) -> Iterator[Problem]:
