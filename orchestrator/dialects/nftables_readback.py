@@ -18,7 +18,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.dialects.base import Script
-from orchestrator.dialects.nftables_rules import SHARED_SETS, TABLE, Bodies, as_listed, slot_chains, slot_digest, slot_name, slot_sets
+from orchestrator.dialects.nftables_rules import (
+    SHARED_SETS,
+    TABLE,
+    Bodies,
+    as_listed,
+    complement,
+    slot_chains,
+    slot_digest,
+    slot_name,
+    slot_sets,
+)
 from orchestrator.domain.layer import Element, Observed, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
@@ -173,15 +183,15 @@ def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -
     """The digest of the slot as it is, and the elements of it that we cannot model."""
     unread: list[str] = []
     guard = [str(entry.key) for entry in elements.get(f"{name}_ports", [])]
-    scope: list[Prefix] = []
+    unconcerned: list[Prefix] = []
     keep: list[Element] = []
     for family in ("4", "6"):
-        for entry in elements.get(f"{name}_scope{family}", []):
+        for entry in elements.get(f"{name}_unconcerned{family}", []):
             prefix = _prefix(entry.key)
             if prefix is None:
-                unread.append(_not_ours(f"{name}_scope{family}", entry))
+                unread.append(_not_ours(f"{name}_unconcerned{family}", entry))
             else:
-                scope.append(prefix)
+                unconcerned.append(prefix)
         for kind in ("", "p"):
             for entry in elements.get(f"{name}_keep{kind}{family}", []):
                 element = _element(entry.key)
@@ -189,7 +199,7 @@ def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -
                     unread.append(_not_ours(f"{name}_keep{kind}{family}", entry))
                 else:
                     keep.append(element)
-    return slot_digest(guard, scope, ordered(keep), deviations + unread), unread
+    return slot_digest(guard, complement(unconcerned), ordered(keep), deviations + unread), unread
 
 
 def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], tuple[tuple[Element, int], ...], list[str]]:

@@ -4,12 +4,17 @@ Everything lies in one table, `inet containment`. Rules never change: what a slo
 lies in sets, so a read-back compares with the skeleton line by line and any other line is named.
 
 A packet on a guarded interface goes through `<slot>_guard`:
-  1. outside the scope: returned (the slot is not concerned);
+  1. both ends unconcerned, that is outside the scope: returned;
   2. ICMP errors that belong to a tracked connection which an element let through in the last seconds: returned;
   3. original direction inside an element, or reply direction of one: remembered (2.) and returned;
   4. logged, at a limited rate, counted and dropped.
 `return` is no verdict: the other slots and the site's own rules still decide (composition `and`). Nothing says
 "established: accept", so a session dies with its element.
+
+Whatever lets a packet go on is a positive match: while a transaction that brings sets is being committed (a reload of
+the site's rules brings ours too), a look-up in an interval set finds nothing for some microseconds. Tried: with
+`saddr != @scope` single packets passed in that moment. So the set holds the complement of the scope. (The guarded
+interfaces lie in a hash, which is never without its elements.)
 
 The device's own protocols are spared in `_input` and `_output`, never in `_forward`, and only as far as the next hop:
 neighbour and router discovery and multicast listener reports (hop limit), VRRP and single-hop BFD (TTL 255), DHCP
@@ -20,7 +25,7 @@ reach beyond the wire, and are kept by an element where they must be.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, summarize_address_range
 
 from orchestrator.dialects.nftables_boxes import disjoint
 from orchestrator.domain.canonical import digest
@@ -28,7 +33,7 @@ from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
 
 TABLE = "inet containment"
-SKELETON = 1  # part of every slot's digest: another skeleton is another layer
+SKELETON = 2  # part of every slot's digest: another skeleton is another layer
 ERRORS_REMEMBERED_S = 10  # an ICMP error comes within a round trip of the packet that caused it
 
 _PORTS4 = "type ipv4_addr . ipv4_addr . inet_proto . inet_service"
@@ -89,8 +94,8 @@ def slot_sets(slot: str) -> Bodies:
     name = nft_name(slot)
     return {
         f"{name}_ports": ("type ifname",),
-        f"{name}_scope4": ("type ipv4_addr", "flags interval"),
-        f"{name}_scope6": ("type ipv6_addr", "flags interval"),
+        f"{name}_unconcerned4": ("type ipv4_addr", "flags interval"),
+        f"{name}_unconcerned6": ("type ipv6_addr", "flags interval"),
         **{f"{name}_keep{kind}": (declared, "flags interval") for kind, declared in _BOXES.items()},
         f"{name}_flows": ("typeof ct id", "size 65535", "flags dynamic,timeout", f"timeout {ERRORS_REMEMBERED_S}s"),
     }
@@ -115,7 +120,8 @@ def slot_chains(slot: str) -> Bodies:
 
 def _guard(name: str, slot: str) -> tuple[str, ...]:
     lines = [
-        f"{ip} saddr != @{name}_scope{family} {ip} daddr != @{name}_scope{family} return" for family, ip in (("4", "ip"), ("6", "ip6"))
+        f"{ip} saddr @{name}_unconcerned{family} {ip} daddr @{name}_unconcerned{family} return"
+        for family, ip in (("4", "ip"), ("6", "ip6"))
     ]
     lines.append(f"ct state related icmp type {{ 3, 11, 12 }} ct id @{name}_flows return")
     lines.append(f"ct state related icmpv6 type {{ 1, 2, 3, 4 }} ct id @{name}_flows return")
@@ -157,6 +163,25 @@ def scope_of(layer: Layer) -> tuple[Prefix, ...]:
     return (*four, *six)
 
 
+def complement(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    """All that these prefixes leave out, both families, in the fewest prefixes. Its own inverse on collapsed prefixes."""
+    taken = sorted((prefix.version, int(prefix.network_address), int(prefix.broadcast_address)) for prefix in prefixes)
+    left: list[Prefix] = []
+    for version, last in ((4, 2**32 - 1), (6, 2**128 - 1)):
+        free = 0
+        for first, end in [(first, end) for its, first, end in taken if its == version] + [(last + 1, last)]:
+            if first > free:
+                left += _between(version, free, first - 1)
+            free = max(free, end + 1)
+    return tuple(left)
+
+
+def _between(version: int, first: int, last: int) -> list[Prefix]:
+    if version == 4:
+        return list(summarize_address_range(IPv4Address(first), IPv4Address(last)))
+    return list(summarize_address_range(IPv6Address(first), IPv6Address(last)))
+
+
 def slot_digest(guard: Iterable[str], scope: Iterable[Prefix], keep: Iterable[Element], deviations: Iterable[str] = ()) -> str:
     """SHA-256 of a slot's normalised model; equal for what is rendered and what is read back."""
     content: dict[str, object] = {
@@ -178,8 +203,8 @@ def slot_elements(layer: Layer) -> dict[str, list[str]]:
     """Set → its elements as nft writes them."""
     name = nft_name(layer.slot)
     filled: dict[str, list[str]] = {f"{name}_ports": [f'"{port}"' for port in sorted(set(layer.guard))]}
-    for prefix in scope_of(layer):
-        filled.setdefault(f"{name}_scope{prefix.version}", []).append(_prefix(prefix))
+    for prefix in complement(scope_of(layer)):
+        filled.setdefault(f"{name}_unconcerned{prefix.version}", []).append(_prefix(prefix))
     for element in disjoint(layer.keep):
         filled.setdefault(box_set(f"{name}_keep", element), []).append(box_words(element))
     return filled
