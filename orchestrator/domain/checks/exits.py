@@ -72,7 +72,8 @@ def _flow(site: Site, flow: Flow, partner: Partner, index: int) -> Iterator[Prob
             )
             advice = "lead it through a firewall; an interface or a port lets everything or nothing through"
         elif (there := _other_way(site, flow, address, hops)) is not None:
-            message = f"{partner.name} reaches {address} by {' → '.join(there) or 'no way'}, but the replies go by {' → '.join(routers(site, hops))}"
+            back = " → ".join(routers(site, hops))
+            message = f"{partner.name} reaches {address} by {' → '.join(there) or 'no way'}, but the replies go by {back}"
             advice = "add the route that is missing: a firewall that sees half of a conversation drops it"
         else:
             yield from _published(site, flow, hops, index)
