@@ -40,8 +40,11 @@ class Story:
     def environment(self) -> dict[str, str]:
         return self._environment
 
-    def run(self, *words: str, expect: int | None = 0, quiet: bool = False, lines: int = 40, timeout_s: float = 180) -> str:
-        """Runs `orchestrator words…`; returns what it printed. Raises StoryBroken unless the exit code is as expected."""
+    def run(self, *words: str, expect: int | None = 0, quiet: bool = False, lines: int = 40, last: int = 0, timeout_s: float = 180) -> str:
+        """Runs `orchestrator words…`; returns what it printed. Raises StoryBroken unless the exit code is as expected.
+
+        Shows at most `lines` lines as they come, or, when `last` is given, only so many of the end; none when `quiet`.
+        """
         if not quiet:
             self._say(f"   {self._bold}$ orchestrator {' '.join(_short(word) for word in words)}{self._plain}")
         process = subprocess.Popen(
@@ -55,14 +58,16 @@ class Story:
             printed = []
             for number, line in enumerate(process.stdout):
                 printed.append(line)
-                if not quiet and number < lines:
+                if not quiet and not last and number < lines:
                     self._say(f"     {line.rstrip()}")
             errors = process.stderr.read() if process.stderr else ""
             code = process.wait()
         finally:
             watchdog.cancel()
             process.kill()
-        if not quiet and len(printed) > lines:
+        for line in printed[-last:] if last and not quiet else ():
+            self._say(f"     {line.rstrip()}")
+        if not quiet and not last and len(printed) > lines:
             self._say(f"     {self._dim}… {len(printed) - lines} more lines{self._plain}")
         if expect is not None and code != expect:
             if quiet:

@@ -16,7 +16,7 @@ from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.cli.demo_hospital import DemoHospital
 from orchestrator.cli.demo_people import People
 from orchestrator.cli.demo_story import ROOT, Story, StoryBroken
-from orchestrator.domain.policy import Policy, Role, Stage
+from orchestrator.domain.policy import Policy, Stage
 
 REFUSED = 4  # exit_codes.REFUSED
 DOCUMENT = "0" * 63 + "1"  # the digest of a fixture: rehearsal evidence has no document behind it
@@ -41,6 +41,7 @@ class _Telling:
         self._story = Story(hospital.prefix, hospital.environment)
         self._policy: Policy = read_policy(ROOT / "policies" / "valmont", rehearsal=True).policy
         self._people = People(self._policy.people, directory / "people")
+        self._logged_in: set[str] = set()
         self.summary: dict[str, Any] = {"hospital": hospital.kind, "rehearsal": True}
 
     # 2
@@ -118,10 +119,7 @@ class _Telling:
     def reopen(self, stages: Sequence[str]) -> None:
         story = self._story
         story.chapter("5. People approve, stage after stage", "Les paliers, un à un, sur vote")
-        everyone = {person.name for person in self._policy.people if Role.PARTNER_CONTACT not in person.roles}
-        for person in sorted(everyone):
-            self._as(person, "login", "--key", str(self._people.key(person)), quiet=True)
-        story.tell(f"{len(everyone)} people are logged in, each by a challenge signed with their own SSH key")
+        story.tell("Everyone logs in by signing a challenge with their own SSH key: no password, no directory.")
         story.tell("The imaging portal first? Its predecessors are not open:")
         self._gates(self._policy.stage(stages[-1]))
         self._as("eng-1", "stage", "plan", stages[-1], expect=REFUSED)
@@ -152,7 +150,9 @@ class _Telling:
         self._as(proposer, "stage", "apply", stage.name, "--wait")
 
     def _vote(self, person: str, stage: Stage, expect: int = 0) -> None:
-        self._as(person, "stage", "vote", stage.name, "--key", str(self._people.key(person)), "--yes", expect=expect, lines=3)
+        self._as(
+            person, "stage", "vote", stage.name, "--key", str(self._people.key(person)), "--yes", expect=expect, last=2 if expect else 1
+        )
 
     def _gates(self, stage: Stage) -> None:
         """Evidence and attestations of the rehearsal are fixtures, handed in through the API like any other."""
@@ -163,8 +163,11 @@ class _Telling:
             if self._policy.partner(partner).attestation:
                 self._as("rssi", "attestation", "add", partner, "--accepted", "--sha256", DOCUMENT, "--days", "30", quiet=True)
 
-    def _as(self, person: str, *words: str, expect: int | None = 0, quiet: bool = False, lines: int = 12) -> str:
-        return self._story.run(words[0], *words[1:], "--as", person, expect=expect, quiet=quiet, lines=lines)
+    def _as(self, person: str, *words: str, expect: int | None = 0, quiet: bool = False, lines: int = 12, last: int = 0) -> str:
+        if person not in self._logged_in:
+            self._logged_in.add(person)
+            self._story.run("login", "--as", person, "--key", str(self._people.key(person)), quiet=True)
+        return self._story.run(*words, "--as", person, expect=expect, quiet=quiet, lines=lines, last=last)
 
     def _state_of(self, stage: str, wanted: str) -> bool:
         shown = json.loads(self._as("auditor", "stage", "show", stage, "--json", quiet=True))
