@@ -16,7 +16,7 @@ from orchestrator.domain.cut_units import GrainOfCut, Kept, closing_whole, kept_
 from orchestrator.domain.network import Exit, Site
 from orchestrator.domain.policy import Policy, Profile
 from orchestrator.domain.profiles import kept_flows
-from orchestrator.domain.smallest_cuts import Cut, smallest_cuts
+from orchestrator.domain.smallest_cuts import Cut, smallest_cut, smallest_cuts
 
 MOST_HOLES = 16
 
@@ -151,8 +151,8 @@ def holes_of(site: Site, kept: Kept, on: Ground, unable: Collection[str]) -> lis
     drivable = {point for unit in choices if not unit.by_hand for point in unit.points if point.kind != "core"}
     if walk(on, drivable).path is None:
         return []
-    cuts, _ = smallest_cuts(on, choices, drivable)
-    pulled = cuts[0].by_hand if cuts else ()
+    cut = smallest_cut(on, choices, drivable)
+    pulled = cut.by_hand if cut is not None else ()
     holes = []
     for guard in pulled[:MOST_HOLES]:
         others = points_of(other for other in pulled if other != guard)

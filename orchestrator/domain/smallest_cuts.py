@@ -77,7 +77,7 @@ def smallest_cuts(on: Ground, units: Sequence[Unit], closed: Collection[Point] =
 def _ordered(on: Ground, found: Sequence[Cut]) -> tuple[Cut, ...]:
     away = nx.multi_source_dijkstra_path_length(on.graph, set(on.sources)) if on.sources else {}
     distance = {guard_of(point): steps for point, steps in away.items() if point.kind in ("interface", "port")}
-    ranked = sorted(found, key=lambda cut: (cut.cost, sum(distance.get(guard, 0) for guard in cut.guards), cut))
+    ranked = sorted(found, key=lambda cut: (cut.cost, sum(distance.get(guard, 0) for guard in (*cut.guards, *cut.by_hand)), cut))
     first: dict[tuple[str, ...], Cut] = {}
     for cut in ranked:
         first.setdefault(cut.devices, cut)
