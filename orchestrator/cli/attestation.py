@@ -16,8 +16,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = verbs.add_parser("add", help="record one")
     add.add_argument("partner", help="as the policy names it")
     verdict = add.add_mutually_exclusive_group(required=True)
-    verdict.add_argument("--accepted", dest="state", action="store_const", const="accepted")
-    verdict.add_argument("--refused", dest="state", action="store_const", const="refused")
+    verdict.add_argument("--accepted", dest="verdict", action="store_const", const="accepted")
+    verdict.add_argument("--refused", dest="verdict", action="store_const", const="refused")
     add.add_argument("--days", type=int, default=30, metavar="N", help="valid for so long (default: %(default)s)")
     add_document(add)
     add_options(add)
@@ -28,7 +28,7 @@ def run_add(arguments: argparse.Namespace) -> int:
     until = datetime.now(UTC) + timedelta(days=arguments.days)
     body = {
         "partner": arguments.partner,
-        "state": arguments.state,
+        "state": arguments.verdict,
         "document_sha256": digest_of(arguments),
         "valid_until": until.isoformat(timespec="seconds"),
         "note": arguments.note,
