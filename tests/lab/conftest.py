@@ -15,6 +15,7 @@ from orchestrator.domain.network import Site
 from orchestrator.errors import EnvironmentMissing
 from orchestrator.lab.hospital import Hospital
 from orchestrator.lab.machine import require_machine
+from tests.lab.cut_hospital import CutHospital
 
 INVENTORY = Path(__file__).resolve().parents[2] / "inventory" / "valmont.yml"
 
@@ -53,3 +54,9 @@ def raised(site: Site) -> Iterator[Raised]:
 def hospital(raised: Raised) -> Hospital:
     """The rehearsal hospital, up. A test that changes a device leaves it as it was."""
     return raised.hospital
+
+
+@pytest.fixture(scope="session")
+def ratified(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> CutHospital:
+    """The same hospital, ratified, not cut. A test that cuts it lifts the layer again."""
+    return CutHospital(hospital, tmp_path_factory.mktemp("ratified"))
