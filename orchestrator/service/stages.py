@@ -75,8 +75,8 @@ class Stages:
         """Hands in a signed vote; `actor` need not be its voter."""
         self.state()
         with self._refusals_recorded(actor, "vote", stage):
-            signer = self.signatures().verify(NAMESPACE, statement.encode(), signature, at=self.journal.now())
             head = read_statement(statement).log_head
+            signer = self.signatures().verify(NAMESPACE, statement.encode(), signature, at=self.journal.now())
             if self.journal.root_at(head.size) != head.root:
                 raise Stale("the statement names a log that is not this one", rule="log-head", advice="sign a new statement")
             command = CastVote(actor, stage, statement, signature, signer)
