@@ -150,9 +150,8 @@ class _Telling:
         self._as(proposer, "stage", "apply", stage.name, "--wait")
 
     def _vote(self, person: str, stage: Stage, expect: int = 0) -> None:
-        self._as(
-            person, "stage", "vote", stage.name, "--key", str(self._people.key(person)), "--yes", expect=expect, last=2 if expect else 1
-        )
+        key = str(self._people.key(person))
+        self._as(person, "stage", "vote", stage.name, "--key", key, "--yes", expect=expect, last=2 if expect else 1)
 
     def _gates(self, stage: Stage) -> None:
         """Evidence and attestations of the rehearsal are fixtures, handed in through the API like any other."""
@@ -193,9 +192,7 @@ class _Telling:
         story.run("audit", "export", "--out", str(bundle), lines=12)
         story.run("audit", "verify", str(bundle), "--trusted-key", str(self._hospital.state / "site_key.pub"), lines=12)
         story.tell("The same with the verifier inside the export, in an isolated Python that has nothing of ours:")
-        alone = subprocess.run(
-            [sys.executable, "-I", "-S", str(bundle / "verify.py"), str(bundle), "--json"], capture_output=True, text=True, check=False
-        )
+        alone = _verifier(bundle, "--trusted-key", str(self._hospital.state / "site_key.pub"), "--json")
         verdict = json.loads(alone.stdout or "{}")
         story.tell(f"{verdict.get('verdict')}: {verdict.get('events')} events")
         copy = self._directory / "tampered"
@@ -205,9 +202,7 @@ class _Telling:
         lines[middle] = lines[middle].replace('"at":"20', '"at":"19', 1)
         (copy / "events.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         story.tell(f"Somebody changes event {middle} of a copy:")
-        refused = subprocess.run(
-            [sys.executable, "-I", "-S", str(copy / "verify.py"), str(copy)], capture_output=True, text=True, check=False
-        )
+        refused = _verifier(copy, "--trusted-key", str(self._hospital.state / "site_key.pub"))
         for line in (refused.stdout + refused.stderr).splitlines()[:4]:
             story.tell(f"  {line}")
         self.summary |= {
