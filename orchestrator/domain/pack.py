@@ -14,11 +14,15 @@ body:
     rehearsal         bool
     internal          prefixes (text) of the zones that are not external
     profiles          {profile: {"title": {"en","fr"}, "devices": [device…], "probes": [probe…], "failover_s": number,
-                                 "manual": [text…], "kept": [text…]}}
+                                 "manual": [text…], "kept": [text…], "instead": {"guards": {guard: device}, "dead": {key: answer}}}}
         device        {"device", "platform", "address", "port", "user", "host_keys": [line…], "wave": 0…, "layer": Layer as JSON,
                        "guards": [text…], "lay", "persist", "read_back", "sessions": script, "expected": Observed as JSON}
         script        {"kind", "command", "text"} with the placeholder `{epoch}`
         probe         orchestrator.domain.probes.Probe as JSON
+        instead       what to close when devices do not take the layer; optional (packs made in an emergency have none). `guard`
+                      is `device[port]`, `key` the dead devices joined by `+`, sorted
+        answer        {"path": text, "lay": [guard…], "gives_up": [text…], "by_hand": [text…], "left": text}: the way that is open
+                      then (empty: none), what to close, what ends with it, what is pulled by hand, the way left until then
     people            {person: [role…]}
     vantage_points    {host: {"address", "port", "user", "host_keys": [line…]}} where the probes run; optional (else the
                       inventory on disk says it)

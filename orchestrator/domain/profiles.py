@@ -39,6 +39,9 @@ def layers_in_force(site: Site, policy: Policy, slots: Mapping[str, Iterable[str
     found: dict[str, tuple[Layer, ...]] = {}
     for device, names in slots.items():
         for name in names:
+            further = None if (device, name) in known else _further(site, policy, device, name)
+            if further is not None:
+                known[device, name] = further
             if (device, name) not in known:
                 raise Refused(
                     f"{device} holds the slot {name}, which no profile of the ratified policy defines",
@@ -47,6 +50,30 @@ def layers_in_force(site: Site, policy: Policy, slots: Mapping[str, Iterable[str
                 )
         found[device] = tuple(known[device, name] for name in names)
     return found
+
+
+def further_layer(site: Site, policy: Policy, profile: str, device: str, guard: str, *, whole: bool = False) -> Layer:
+    """What a cut-off lays on one more guard because another device did not take its layer: same scope and kept flows,
+    in a slot of its own. `whole`: on a device whose dialect keeps no flows."""
+    asked = _profile(policy, profile)
+    definition = asked.model_copy(update={"layers": {device: (guard,)}})
+    scope = tuple(prefix for zone in asked.scope_zones for prefix in site.zone(zone).prefixes)
+    keep = kept_elements(site, policy, definition).get(device, ())
+    layer = _layer(site, definition, device, (guard,), scope, () if whole else keep)
+    content = layer.model_dump(mode="json", exclude={"slot", "profile"})
+    return layer.model_copy(update={"slot": f"{profile}-{digest({'profile': profile, 'further': content})[:SLOT_DIGITS]}"})
+
+
+def _further(site: Site, policy: Policy, device: str, slot: str) -> Layer | None:
+    """The further layer of this name: it holds one guard, so that looking at every guard of the device finds it."""
+    owner = next((item for item in site.devices if item.name == device), None)
+    for profile in policy.profiles if owner is not None else ():
+        for place in owner.attachments if owner is not None and slot.startswith(f"{profile.name}-") else ():
+            for whole in (False, True):
+                layer = further_layer(site, policy, profile.name, device, place.name, whole=whole)
+                if layer.slot == slot:
+                    return layer
+    return None
 
 
 def kept_flows(policy: Policy, profile: str) -> tuple[Flow, ...]:

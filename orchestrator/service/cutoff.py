@@ -5,6 +5,7 @@
  3  raise the epoch
  4  write the intent to the log, in a thread: after 0.3 s it goes to the spool, and the cut never waits for it
  5  lay the layer, far waves before near ones; a wave waits at most 2 s for its dead; read back in the same session
+    what a device did not take is closed at the guards that the pack names instead, in the same way
  6  list the sessions (5 s a device), record and hash them, kill those outside the permitted set, count again
  7  make the layer what the device boots with; read back again; compare with what was expected
  8  probe from the vantage points, care assertions included, against the baseline
@@ -29,6 +30,7 @@ from orchestrator.service.cutoff_surroundings import Files, Order, Surroundings
 
 if TYPE_CHECKING:
     from orchestrator.domain.probes import Probe
+    from orchestrator.service.cutoff_instead import Instead
     from orchestrator.service.cutoff_sessions import Sessions
 
 LAST_EPOCH = 2**31 - 1  # generations on devices are 32-bit integers
@@ -46,6 +48,7 @@ class Cutoff:
         self._followers: list[threading.Thread] = []
         self._questions: tuple[Probe, ...] = ()
         self._baseline: Mapping[str, Any] | None = None
+        self._instead: Instead | None = None
 
     def run(self) -> Verdict:
         """Raises InputError when there is nothing at all to cut with, UnknownName for an unknown profile; nothing else."""
@@ -104,13 +107,39 @@ class Cutoff:
         self._progress()
         self._all_laid.set()
         laying.wait()
+        self._lay_instead(settled=False)  # of devices that did not take the layer
+        self._await_followers()
+        self._lay_instead(settled=True)  # of devices that took it and cannot be relied on
+
+    def _lay_instead(self, *, settled: bool) -> None:
+        """Closes what the pack says, until every device has answered or nothing is left to close."""
+        from orchestrator.service.cutoff_instead import Instead
+
+        verdict, around = self._verdict, self._around
+        try:
+            self._instead = self._instead or Instead(self._pack.body, verdict.profile, self._epoch)
+            while cuts := self._instead.next(verdict.devices.values(), settled=settled):
+                with self._lock:  # the progress is being written by others
+                    verdict.devices |= {cut.key: DeviceReport(cut.device, cut.guards, further=True) for cut in cuts}
+                self._say(f"closing {', '.join(cut.key for cut in cuts)} instead")
+                further = Laying(around.devices, cuts, self._answered, wave_waits_s=around.wave_waits_s, deadline_s=around.lay_deadline_s)
+                further.run()
+                further.wait()
+                if settled:
+                    self._await_followers()
+            verdict.standing = self._instead.standing(verdict.devices.values()) if settled else None
+            verdict.manual += [step for step in (verdict.standing.by_hand if verdict.standing else ()) if step not in verdict.manual]
+        except Exception as failure:  # what is cut stays cut, whatever a pack says of the rest
+            self._warn(f"what to close instead could not be read from the pack: {failure}")
+
+    def _await_followers(self) -> None:
         for follower in list(self._followers):
             follower.join()
 
     def _answered(self, cut: Cut, outcomes: tuple[Outcome, ...]) -> None:
         """One device has answered the laying; its next steps wait until every wave has had its turn."""
         with self._lock:
-            report = self._verdict.devices[cut.device]
+            report = self._verdict.devices[cut.key]
             report.seconds = self._around.elapsed()
             report.laid = outcomes[0].step is DeviceStep.APPLIED
             report.step, report.detail = outcomes[0].step, outcomes[0].detail

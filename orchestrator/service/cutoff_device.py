@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.domain.layer import Observed
 from orchestrator.ports import Credential, DeviceStep, Outcome
 from orchestrator.service.cutoff_read_back import compared
-from orchestrator.service.cutoff_sessions import Sessions, layers_on, sorted_out
+from orchestrator.service.cutoff_sessions import Sessions, layers_on, slots_of, sorted_out
 
 if TYPE_CHECKING:
     from orchestrator.dialects.base import Dialect, Script
@@ -55,7 +55,7 @@ class FollowUp:
         report.step, report.detail = compared(Observed.model_validate(cut.expected), observed, cut.guards)
         if report.step is DeviceStep.APPLIED and observed.epoch is not None and observed.epoch < self.epoch:
             report.step, report.detail = DeviceStep.REFUSED, f"its generation is {observed.epoch}: a late opening could still arrive"
-        earlier = sorted(set(observed.slots) - set(cut.expected.get("slots", {})))
+        earlier = sorted(set(observed.slots) - set(cut.expected.get("slots", {})) - slots_of(self.body, str(cut.layer["profile"])))
         if earlier:
             self.warn(f"{cut.device}: an earlier layer stays in force there ({', '.join(earlier)}): a second cut-off opens nothing")
         report.fingerprint = observed.fingerprint

@@ -44,10 +44,16 @@ class Cut:
     sessions: Script | None
     layer: dict[str, Any]
     expected: dict[str, Any]
+    further: bool = False  # laid because another device did not take its layer
 
     @property
     def device(self) -> str:
         return self.target.device
+
+    @property
+    def key(self) -> str:
+        """Names it among all cuts of a cut-off: a device may be cut again at a further guard."""
+        return f"{self.device}[{', '.join(self.guards)}]" if self.further else self.device
 
 
 def load_pack(
@@ -115,7 +121,7 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
     if body["schema"] != SCHEMA:
         raise ValueError(f"its schema is {body['schema']!r}, this program reads {SCHEMA}")
     for profile in body["profiles"]:
-        if not [_cut(entry, 0) for entry in devices_of(body, profile)]:
+        if not [cut_of(entry, 0) for entry in devices_of(body, profile)]:
             raise ValueError(f"profile {profile!r} has no device")
     if body["default_profile"] not in body["profiles"]:
         raise ValueError(f"its default profile {body['default_profile']!r} is not in it")
@@ -135,10 +141,11 @@ def chosen_profile(body: dict[str, Any], wanted: str | None) -> str:
 
 def cuts_of(body: dict[str, Any], profile: str, epoch: int) -> tuple[Cut, ...]:
     """What to do on each device of the profile, far waves first."""
-    return tuple(_cut(entry, epoch) for entry in devices_of(body, profile))
+    return tuple(cut_of(entry, epoch) for entry in devices_of(body, profile))
 
 
-def _cut(entry: dict[str, Any], epoch: int) -> Cut:
+def cut_of(entry: dict[str, Any], epoch: int) -> Cut:
+    """One device entry of the pack. Raises KeyError, TypeError, ValueError for one that is not well formed."""
     target = Target(
         device=str(entry["device"]),
         platform=str(entry["platform"]),

@@ -6,9 +6,12 @@ All times are seconds since the command was started (start-up included); in even
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.ports import DeviceStep
+
+if TYPE_CHECKING:
+    from orchestrator.service.cutoff_instead import Standing
 
 
 @dataclass
@@ -26,6 +29,11 @@ class DeviceReport:
     outside_left: int = 0
     sessions_sha256: str = ""
     fingerprint: str = ""
+    further: bool = False  # closed because another device did not take its layer
+
+    @property
+    def key(self) -> str:
+        return f"{self.device}[{', '.join(self.guards)}]" if self.further else self.device
 
     @property
     def line(self) -> str:
@@ -78,6 +86,7 @@ class Verdict:
     verified_s: float | None = None
     confirmed_s: float | None = None
     manual: list[str] = field(default_factory=list)
+    standing: Standing | None = None  # of the separation, when a device is not `applied`
     warnings: list[str] = field(default_factory=list)
     recorded: str = "log"  # or `spool`, or `nowhere`
 
@@ -97,6 +106,8 @@ class Verdict:
             for report in self.devices.values()
             if report.step is not DeviceStep.APPLIED
         ]
+        if self.standing is not None and self.standing.path:
+            points.append(f"the path that is left: {self.standing.path}")
         if self.established_left:
             points.append(f"{self.established_left} tracked connections outside the permitted set are left")
         for probes in (self.probes, self.confirmation or ProbeReport()):
@@ -111,6 +122,7 @@ class Verdict:
     def by_hand(self) -> list[str]:
         """The manual steps that are left: those of devices that are not `applied`, and those of no device."""
         done = {report.device for report in self.devices.values() if report.step is DeviceStep.APPLIED}
+        done -= {report.device for report in self.devices.values() if report.step is not DeviceStep.APPLIED}
         return [] if self.verified else [step for step in self.manual if step.partition(":")[0] not in done]
 
     @property
@@ -127,6 +139,7 @@ class Verdict:
             "established_flows_before": self.established_before, "established_flows_left": self.established_left,
             "probes": self.probes.as_json(), "confirmation": self.confirmation.as_json() if self.confirmation else None,
             "laid_ms": _ms(self.laid_s), "verified_ms": _ms(self.verified_s), "confirmed_ms": _ms(self.confirmed_s),
+            "instead": self.standing.as_json() if self.standing else None,
             "open": self.open_points if self.finished else [], "manual": self.by_hand if self.finished else [], "warnings": self.warnings,
             "recorded": self.recorded,
         }  # fmt: skip
@@ -147,6 +160,7 @@ class Verdict:
             later = f", confirmed at t + {self.confirmed_s - self.verified_s:.1f} s" if self.confirmed_s is not None else ""
             lines.append(f"  verified at {self.verified_s:.1f} s{later}")
         lines += [f"  open      {point}" for point in self.open_points]
+        lines += self.standing.lines(self.profile) if self.standing else []
         lines += [f"  by hand   {step}" for step in self.by_hand]
         lines += [f"  warning   {warning}" for warning in self.warnings]
         return lines

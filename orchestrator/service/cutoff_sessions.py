@@ -34,7 +34,7 @@ def layers_on(
     """
     known: dict[str, Any] = {}
     for profile in body["profiles"].values():
-        for entry in profile["devices"]:
+        for entry in _entries(profile):
             if entry["device"] == device:
                 known[entry["layer"]["slot"]] = entry["layer"]
     known[cut["slot"]] = cut
@@ -43,6 +43,15 @@ def layers_on(
         tuple(Layer.model_validate(known[slot]) for slot in sorted(lying) if slot in known),
         tuple(slot for slot in sorted(lying) if slot not in known),
     )
+
+
+def slots_of(body: Mapping[str, Any], profile: str) -> set[str]:
+    """Every slot that a cut-off with this profile may lay, on any device."""
+    return {str(entry["layer"]["slot"]) for entry in _entries(body["profiles"].get(profile, {"devices": ()}))}
+
+
+def _entries(profile: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    return (*profile["devices"], *profile.get("instead", {}).get("guards", {}).values())
 
 
 def sorted_out(dialect: Dialect, output: str, layers: Sequence[Layer]) -> Sessions:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.dialects.base import Dialect, Script
+from orchestrator.dialects.base import Composition, Dialect, Script
 from orchestrator.domain.layer import Layer
 from orchestrator.domain.network import Device, Node, Site, ZoneKind
 from orchestrator.domain.pack import SCHEMA
 from orchestrator.domain.pack_probes import profile_probes
 from orchestrator.domain.policy import Policy, Profile
 from orchestrator.domain.profiles import kept_flows, layers_of, waves
+from orchestrator.service.pack_instead import instead
 
 DialectFor = Callable[[str], Dialect]
 HostKeys = Mapping[str, Sequence[str]]  # management address → OpenSSH lines `type base64`
@@ -34,7 +35,8 @@ def make_pack(
 ) -> dict[str, Any]:
     """The pack's body. A device without known host keys is in it with none: the cut then says so of that device, and goes on.
 
-    Raises UnknownName for a profile that names what the inventory does not have.
+    Raises UnknownName for a profile that names what the inventory does not have. What to close instead of a dead device is
+    worked out in peacetime only: a pack made from the files in an emergency (`ratified` false) comes without.
     """
     return {
         "schema": SCHEMA,
@@ -46,7 +48,13 @@ def make_pack(
         "default_profile": policy.default_profile,
         "rehearsal": policy.rehearsal is not None,
         "internal": [str(prefix) for zone in site.zones if not zone.is_external for prefix in zone.prefixes],
-        "profiles": {profile.name: _profile(site, policy, profile, host_keys, dialect_for) for profile in policy.profiles},
+        "profiles": {
+            profile.name: {
+                **_profile(site, policy, profile, host_keys, dialect_for),
+                **(_instead(site, policy, profile, host_keys, dialect_for) if ratified else {}),
+            }
+            for profile in policy.profiles
+        },
         "people": {person.name: [role.value for role in person.roles] for person in policy.people},
         "vantage_points": {host.name: _reached(host, host_keys) for host in site.hosts if host.is_vantage_point},
     }
@@ -72,6 +80,18 @@ def _profile(site: Site, policy: Policy, profile: Profile, host_keys: HostKeys, 
         "manual": [step for layer in ordered for step in _by_hand(site, site.device(layer.device), layer)],
         "kept": list(_kept(site, policy, profile)),
     }
+
+
+def _instead(site: Site, policy: Policy, profile: Profile, host_keys: HostKeys, dialect_for: DialectFor) -> dict[str, Any]:
+    platforms = {device.platform.value for device in site.devices}
+    closing = {name for name in platforms if dialect_for(name).traits.composition is Composition.CLOSE_ONLY}
+
+    def entry(layer: Layer) -> dict[str, Any]:
+        device = site.device(layer.device)
+        return {**_device(device, layer, dialect_for), **_reached(device, host_keys), "wave": 0}
+
+    close_only = frozenset(device.name for device in site.devices if device.platform.value in closing)
+    return {"instead": instead(site, policy, profile, close_only=close_only, entry=entry)} if profile.cuts else {}
 
 
 def _device(device: Device, layer: Layer, dialect_for: DialectFor) -> dict[str, Any]:
