@@ -22,7 +22,7 @@ bench-cutoff: install
 	@$(BIN)/python -m benchmarks.cutoff
 
 prove: install
-	$(BIN)/python benchmarks/prove.py
+	$(BIN)/python -m benchmarks.prove
 
 install: system-packages $(VENV)/.installed
 
