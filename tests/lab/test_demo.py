@@ -46,7 +46,7 @@ def test_the_story_on_real_packets() -> None:
     assert "[votes-missing]" in printed
     assert "[predecessor-not-open]" in printed
     assert "REHEARSAL" in printed
-    assert not [path for path in NAMESPACES.glob(f"{name}-*")], "the demo leaves nothing behind"
+    assert not list(NAMESPACES.glob(f"{name}-*")), "the demo leaves nothing behind"
 
 
 def test_the_same_story_in_memory() -> None:
