@@ -56,7 +56,8 @@ def units(
 
     `device`: a router or firewall as one, a port of a switch as one. `flow`: only what enforces flows, and ports that no
     kept flow crosses. `unable` devices can only be unplugged; so can the routers of others. With `spare_kept`, a unit
-    that gives up kept flows costs more than any number of others. What carries the management network is no unit.
+    that gives up kept flows or care costs more than any number of others (care is not counted for a device closed as
+    one: only its outer legs are closed, and care is inside). What carries the management network is no unit.
     """
     carrying, parting = _carrying_management(site), _parting(site)
     found: list[Unit] = []
@@ -66,7 +67,7 @@ def units(
             found += [Unit(device.name, point.name, BY_HAND, frozenset({point})) for point in sorted(points)]
         elif device.ports:
             for point in sorted(points):
-                lost = _lost(kept, [guard_of(point)], device.name in whole)
+                lost = _lost(kept, [guard_of(point)], device.name in whole) + len(kept.care.get(guard_of(point), ()))
                 if grain == "device" or not lost:
                     found.append(Unit(device.name, point.name, ONE + PART + spare_kept * GIVES_UP * lost, frozenset({point})))
         elif points and (grain == "device" or device.name not in whole):
@@ -80,7 +81,7 @@ def units(
 
 def _of_device(kept: Kept, device: Device, points: set[Point], graph: Graph, cost: int, closes_whole: bool, spare_kept: bool) -> list[Unit]:
     """One unit; where a leg carries the management network, the other legs one by one."""
-    lost = {point: _lost(kept, [guard_of(point)], closes_whole) for point in points}
+    lost = {point: _lost(kept, [guard_of(point)], closes_whole) + len(kept.care.get(guard_of(point), ())) for point in points}
     if any(point in graph and point not in points for point in _attachments(device)):
         return [Unit(device.name, point.name, cost + spare_kept * GIVES_UP * lost[point], frozenset({point})) for point in sorted(points)]
     all_lost = _lost(kept, map(guard_of, points), closes_whole)

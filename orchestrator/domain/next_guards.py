@@ -22,8 +22,9 @@ class Remedy:
     """What to do about devices that enforce nothing.
 
     `path` is the way that is open without them (None: everything is separated all the same, and nothing is to be done).
-    `guards` close it, `gives_up` names what ends with them; `by_hand` are cables that somebody has to pull because no
-    device can do it; `left` is the way that stays open until then. `promised` is false for a profile without `cuts`.
+    `guards` close it, `gives_up` names what ends with them, `ends_care` what of it is care; `by_hand` are cables that
+    somebody has to pull because no device can do it; `left` is the way that stays open until then. `promised` is false for
+    a profile without `cuts`.
     """
 
     unable: tuple[str, ...]
@@ -31,6 +32,7 @@ class Remedy:
     path: tuple[Point, ...] | None = None
     guards: tuple[Guard, ...] = ()
     gives_up: tuple[str, ...] = ()
+    ends_care: tuple[str, ...] = ()
     by_hand: tuple[Guard, ...] = ()
     left: tuple[Point, ...] | None = None
 
@@ -75,6 +77,7 @@ def remedy(
         guards += cut.guards if cut is not None else ()
         by_hand += cut.by_hand if cut is not None else ()
         left = left or walk(on, closed | points_of(cut.guards if cut is not None else ())).path
-    return Remedy(
-        tuple(sorted(unable)), bool(made), path, tuple(guards), kept.given_up(guards, whole), tuple(by_hand), left
-    )  # fmt: skip
+    gives_up = kept.given_up(guards, whole)
+    care = {assertion.name for assertion in policy.care} | {entry.name for entry in definition.keeps}
+    ends_care = tuple(name for name in gives_up if name in care)
+    return Remedy(tuple(sorted(unable)), bool(made), path, tuple(guards), gives_up, ends_care, tuple(by_hand), left)

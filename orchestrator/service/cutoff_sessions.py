@@ -51,7 +51,11 @@ def slots_of(body: Mapping[str, Any], profile: str) -> set[str]:
 
 
 def _entries(profile: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    return (*profile["devices"], *profile.get("instead", {}).get("guards", {}).values())
+    """All device entries of a profile; what is not well formed among the further ones must not keep the others from being read."""
+    table = profile.get("instead")
+    further = table.get("guards") if isinstance(table, dict) else None
+    items = (*profile["devices"], *(further.values() if isinstance(further, dict) else ()))
+    return tuple(item for item in items if isinstance(item, dict) and isinstance(item.get("layer"), dict))
 
 
 def sorted_out(dialect: Dialect, output: str, layers: Sequence[Layer]) -> Sessions:

@@ -3,6 +3,9 @@
 For every device of the profile alone, for every two of them (up to `MOST_FOR_PAIRS` devices: two that stand in for each
 other fail together), and for each alone together with what was to stand in for it. More at once is not worked out: the
 cut-off then closes what is known for some of them, and says that nothing was proved for all.
+
+Only what may be closed without asking is in `lay`: kept flows to the outside may end with it, and the verdict names them
+(the device that should have kept them narrow is lost anyway). What would end care inside is left to a person, by hand.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ def instead(
             look_at([name, guard.device])
     for pair in combinations(devices, 2) if len(devices) <= MOST_FOR_PAIRS else ():
         look_at(pair)
-    guards = sorted({guard for answer in found.values() for guard in answer.guards})
+    guards = sorted({guard for answer in found.values() for guard in answer.guards if not answer.ends_care})
     return {
         "guards": {str(guard): entry(_layer(site, policy, profile, guard, close_only)) for guard in guards},
         "dead": {"+".join(key): _answer(answer) for key, answer in found.items()},
@@ -52,10 +55,14 @@ def _layer(site: Site, policy: Policy, profile: Profile, guard: Guard, close_onl
 
 
 def _answer(answer: Remedy) -> dict[str, Any]:
-    return {
-        "path": told(answer.path) if answer.path else "",
-        "lay": [str(guard) for guard in answer.guards],
-        "gives_up": list(answer.gives_up),
-        "by_hand": [f"{guard.device}: unplug {guard.name}" for guard in answer.by_hand],
-        "left": told(answer.left) if answer.left else "",
-    }
+    path, by_hand = told(answer.path) if answer.path else "", [_unplug(guard) for guard in answer.by_hand]
+    if answer.ends_care:
+        ends = f" — only if somebody decides to end {', '.join(answer.ends_care)}"
+        by_hand = [*by_hand, *(_unplug(guard) + ends for guard in answer.guards)]
+        return {"path": path, "lay": [], "gives_up": [], "by_hand": by_hand, "left": path}
+    lay, gives_up = [str(guard) for guard in answer.guards], list(answer.gives_up)
+    return {"path": path, "lay": lay, "gives_up": gives_up, "by_hand": by_hand, "left": told(answer.left) if answer.left else ""}
+
+
+def _unplug(guard: Guard) -> str:
+    return f"{guard.device}: unplug {guard.name}"
