@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         made, where = None, str(path)
     app = create_app(reopening(state))
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, limit_concurrency=256,
-        h11_max_incomplete_event_size=32 * 1024, ssl_certfile=tls[0] and str(tls[0]), ssl_keyfile=tls[1] and str(tls[1]),
+        app, log_level="warning", access_log=False, ws="none", server_header=False,
+        timeout_graceful_shutdown=GRACE_S, limit_concurrency=256, h11_max_incomplete_event_size=32 * 1024, ssl_certfile=tls[0] and str(tls[0]), ssl_keyfile=tls[1] and str(tls[1]),
     )  # fmt: skip
     made = made or unix_socket(Path(where))  # last, since its appearing means: ready to be asked
     print(f"serving on {where}", flush=True)
