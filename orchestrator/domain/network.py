@@ -8,12 +8,15 @@ Addresses are `ipaddress` objects; an interface keeps its prefix length (`IPv4In
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.domain.prefix_table import PrefixTable
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -28,6 +31,15 @@ class Model(BaseModel):
     """Strict and frozen: an unknown key is an error, and nothing changes after loading (use tuples, not lists)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but a changed copy forgets what was derived from the original (`cached_property`)."""
+        copied = super().model_copy(update=update, deep=deep)
+        fields = type(self).model_fields
+        if len(copied.__dict__) > len(fields):
+            for name in copied.__dict__.keys() - fields.keys():
+                del copied.__dict__[name]
+        return copied
 
 
 class ZoneKind(StrEnum):
@@ -212,16 +224,28 @@ class Site(Model):
         return hash((self.name, len(self.zones), len(self.devices), len(self.hosts)))
 
     def zone(self, name: str) -> Zone:
-        return _by_name(self.zones, name)
+        return self.zones_by_name[name]
 
     def device(self, name: str) -> Device:
-        return _by_name(self.devices, name)
+        return self.devices_by_name[name]
 
     def host(self, name: str) -> Host:
-        return _by_name(self.hosts, name)
+        return self.hosts_by_name[name]
 
     def exit(self, name: str) -> Exit:
-        return _by_name(self.exits, name)
+        return named(self.exits)[name]
+
+    @cached_property
+    def zones_by_name(self) -> dict[str, Zone]:
+        return named(self.zones)
+
+    @cached_property
+    def devices_by_name(self) -> dict[str, Device]:
+        return named(self.devices)
+
+    @cached_property
+    def hosts_by_name(self) -> dict[str, Host]:
+        return named(self.hosts)
 
     @cached_property
     def owners(self) -> dict[Address, tuple[Node, Interface]]:
@@ -235,21 +259,19 @@ class Site(Model):
 
     def zone_of(self, address: Address) -> Zone:
         """The zone whose longest prefix holds the address; raises KeyError when no zone does."""
-        best: tuple[int, Zone] | None = None
-        for zone in self.zones:
-            for prefix in zone.prefixes:
-                if address.version == prefix.version and address in prefix and (best is None or prefix.prefixlen > best[0]):
-                    best = (prefix.prefixlen, zone)
-        if best is None:
+        zone = self.zone_table.longest(address)
+        if zone is None:
             raise KeyError(str(address))
-        return best[1]
+        return zone
+
+    @cached_property
+    def zone_table(self) -> PrefixTable[Zone]:
+        return PrefixTable((prefix, zone) for zone in self.zones for prefix in zone.prefixes)
 
 
 _N = TypeVar("_N", Zone, Device, Host, Exit)
 
 
-def _by_name(items: tuple[_N, ...], name: str) -> _N:
-    for item in items:
-        if item.name == name:
-            return item
-    raise KeyError(name)
+def named(items: tuple[_N, ...]) -> dict[str, _N]:
+    """By name; of two with the same name the first one."""
+    return {item.name: item for item in reversed(items)}

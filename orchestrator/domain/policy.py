@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -273,29 +274,50 @@ class Policy(Model):
     rehearsal: Rehearsal | None = None
 
     def application(self, name: str) -> Application:
-        return _by_name(self.applications, name)
+        return self.applications_by_name[name]
 
     def partner(self, name: str) -> Partner:
-        return _by_name(self.partners, name)
+        return self.partners_by_name[name]
 
     def flow(self, name: str) -> Flow:
-        return _by_name(self.flows, name)
+        return self.flows_by_name[name]
 
     def profile(self, name: str) -> Profile:
-        return _by_name(self.profiles, name)
+        return self.profiles_by_name[name]
 
     def stage(self, name: str) -> Stage:
-        return _by_name(self.stages, name)
+        return self.stages_by_name[name]
 
     def person(self, name: str) -> Person:
-        return _by_name(self.people, name)
+        return self.people_by_name[name]
+
+    @cached_property
+    def applications_by_name(self) -> dict[str, Application]:
+        return _named(self.applications)
+
+    @cached_property
+    def partners_by_name(self) -> dict[str, Partner]:
+        return _named(self.partners)
+
+    @cached_property
+    def flows_by_name(self) -> dict[str, Flow]:
+        return _named(self.flows)
+
+    @cached_property
+    def profiles_by_name(self) -> dict[str, Profile]:
+        return _named(self.profiles)
+
+    @cached_property
+    def stages_by_name(self) -> dict[str, Stage]:
+        return _named(self.stages)
+
+    @cached_property
+    def people_by_name(self) -> dict[str, Person]:
+        return _named(self.people)
 
 
 _N = TypeVar("_N", Application, Partner, Flow, Profile, Stage, Person)
 
 
-def _by_name(items: tuple[_N, ...], name: str) -> _N:
-    for item in items:
-        if item.name == name:
-            return item
-    raise KeyError(name)
+def _named(items: tuple[_N, ...]) -> dict[str, _N]:
+    return {item.name: item for item in reversed(items)}
