@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from orchestrator.adapters.known_hosts import read_known_hosts
 from orchestrator.adapters.pack_file import keep_pack
 from orchestrator.adapters.site_files import SiteFiles, read_checked
 from orchestrator.adapters.site_key import load_or_create_site_key
+from orchestrator.adapters.spool import Spool
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.digests import inventory_digest, policy_digest
@@ -38,7 +40,7 @@ def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_named)
         allowed_signers=_allowed_signers(state.allowed_signers),
         host_keys=read_known_hosts(state.known_hosts),
         dialect_for=dialects,
-        keep_pack=lambda envelope: keep_pack(state.cut_pack, state.previous_cut_pack, envelope),
+        keep_pack=lambda envelope: _keep(state, envelope),
     )
 
 
@@ -60,6 +62,12 @@ def pack_from_files(state: StateDirectory, *, dialects: DialectFor = dialect_nam
         host_keys=read_known_hosts(state.known_hosts),
         dialect_for=dialects,
     )
+
+
+def _keep(state: StateDirectory, envelope: Mapping[str, Any]) -> None:
+    """The pack, and in peacetime the room for the spool: when the disk is full it is too late for it."""
+    keep_pack(state.cut_pack, state.previous_cut_pack, envelope)
+    Spool(state.spool, state.spool_fallback).allocate()
 
 
 def _allowed_signers(path: Path) -> str:
