@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 from orchestrator.cli.exit_codes import OK
@@ -43,10 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
         made, where = None, str(path)
     app = create_app(reopening(state))
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, ws="none", server_header=False,
-        timeout_graceful_shutdown=GRACE_S, limit_concurrency=256, h11_max_incomplete_event_size=32 * 1024, ssl_certfile=tls[0] and str(tls[0]), ssl_keyfile=tls[1] and str(tls[1]),
-    )  # fmt: skip
+        app,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=256,
+        h11_max_incomplete_event_size=32 * 1024,
+        ssl_certfile=tls[0] and str(tls[0]),
+        ssl_keyfile=tls[1] and str(tls[1]),
+    )
     made = made or unix_socket(Path(where))  # last, since its appearing means: ready to be asked
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))  # uvicorn raises it again when it has stopped: the rest is ours
     print(f"serving on {where}", flush=True)
     try:
         uvicorn.Server(config).run(sockets=[made])

@@ -1,0 +1,90 @@
+"""A state directory as a server and commands of their own processes find it: log, simulated hospital, people's keys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from orchestrator.adapters.sqlite_log import SqliteLog
+from orchestrator.domain.events import NewEvent
+from orchestrator.simulation.store import StoredHospital
+from tests.service.reopening import ManualClock, Reopening, key_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class StateOnDisk:
+    directory: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "api.sock"
+
+    @property
+    def keys(self) -> Path:
+        return self.directory / "people"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "ORCHESTRATOR_STATE": str(self.directory),
+            "ORCHESTRATOR_SIMULATION": str(self.directory / "hospital.json"),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def orchestrator(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestrator", *words]
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    @contextmanager
+    def serving(self, *options: str) -> Iterator[None]:
+        """`orchestrator serve` as a process of its own, for as long as the block lasts."""
+        command = [sys.executable, "-m", "orchestrator", "serve", *options]
+        process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            for _ in range(600):
+                if self.socket.exists() or process.poll() is not None:
+                    break
+                time.sleep(0.05)
+            assert process.poll() is None, process.communicate()[0]
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+                process.communicate()
+
+
+def cut_off_in(directory: Path, people: Sequence[str]) -> StateOnDisk:
+    """Ratified and cut off just now; `people` have their private keys in `keys`."""
+    state = StateOnDisk(directory)
+    reopening = Reopening(clock=ManualClock(datetime.now(UTC)))
+    reopening.ratify()
+    reopening.cut()
+    with SqliteLog(directory / "log.sqlite", head_file=directory / "log.head") as log:
+        log.append([NewEvent(e.type, e.at, e.actor, e.body, e.stage, e.device) for e in reopening.log.read()])
+    with StoredHospital(reopening.site, directory / "hospital.json").opened() as hospital:
+        for name, machine in hospital.machines.items():
+            machine.slots, machine.epoch = reopening.hospital.machines[name].slots, reopening.hospital.machines[name].epoch
+    state.keys.mkdir(mode=0o700)
+    for person in people:
+        file = state.keys / person
+        file.touch(0o600)
+        file.write_bytes(key_of(person).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return state
