@@ -43,7 +43,7 @@ class Point(NamedTuple):
 Graph: TypeAlias = "nx.Graph[Point]"
 
 
-class _Same:
+class Same:
     """A site as the key of a cache: by identity, because comparing two sites address by address costs more than a graph."""
 
     def __init__(self, site: Site) -> None:
@@ -53,7 +53,7 @@ class _Same:
         return id(self.site)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.site is self.site
+        return isinstance(other, Same) and other.site is self.site
 
 
 def site_graph(site: Site, *, management: bool = False) -> Graph:
@@ -61,11 +61,11 @@ def site_graph(site: Site, *, management: bool = False) -> Graph:
 
     Links that lead nowhere are left out (`policy check` reports them).
     """
-    return _graph(_Same(site), management)
+    return _graph(Same(site), management)
 
 
 @lru_cache(maxsize=16)
-def _graph(same: _Same, management: bool) -> Graph:
+def _graph(same: Same, management: bool) -> Graph:
     site = same.site
     graph: Graph = nx.Graph()
     hidden = {zone.name for zone in site.zones if zone.kind is ZoneKind.MANAGEMENT and not management}
@@ -241,7 +241,7 @@ def management_path(site: Site, device: Device) -> tuple[Point, ...] | None:
 
 
 @lru_cache(maxsize=16)
-def _unrouted(same: _Same) -> Graph:
+def _unrouted(same: Same) -> Graph:
     graph: Graph = site_graph(same.site).copy()
     graph.remove_nodes_from([point for point in graph if point.kind == "core"])
     return graph
@@ -249,9 +249,13 @@ def _unrouted(same: _Same) -> Graph:
 
 def layer2_path(site: Site, start: Point, end: Point) -> tuple[Point, ...] | None:
     """Between two interfaces or ports without any router in between; None when there is none."""
+    graph = _unrouted(Same(site))
     try:
-        return tuple(nx.shortest_path(_unrouted(_Same(site)), start, end))
-    except (nx.NodeNotFound, nx.NetworkXNoPath):
+        between = graph.adj[start].keys() & graph.adj[end].keys()
+        if len(between) == 1 and start != end and end not in graph.adj[start]:
+            return start, next(iter(between)), end  # the usual case: both on one segment
+        return tuple(nx.shortest_path(graph, start, end))
+    except (KeyError, nx.NodeNotFound, nx.NetworkXNoPath):
         return None
 
 

@@ -7,12 +7,14 @@ about separation are offered here too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from orchestrator.domain.cabling import Point, layer2_path, management_path, paths, separated, told
+from orchestrator.domain.cabling import Point, Same, layer2_path, management_path, paths, separated, told
 from orchestrator.domain.network import Address, Device, Exit, Host, Interface, Node, Prefix, Site, ZoneKind
 from orchestrator.domain.policy import Flow, Partner
+from orchestrator.domain.prefix_table import PrefixTable
 
 __all__ = [
     "Hop", "Point", "crossing", "crossings", "devices_on_path", "exit_of", "host_path",
@@ -51,7 +53,15 @@ def crossings(site: Site, flow: Flow, partner: Partner) -> dict[tuple[Address, P
     """Per address of the application and network of the partner, IPv4 first. Raises KeyError without an exit."""
     exit_ = exit_of(site, flow, partner)
     pairs = [(address, network) for address in flow.addresses for network in partner.networks if address.version == network.version]
-    return {pair: _through(site, exit_, flow, *pair) for pair in sorted(pairs, key=lambda pair: pair[0].version)}
+    ways = _remembered(Same(site)).ways
+    found = {}
+    for address, network in sorted(pairs, key=lambda pair: pair[0].version):
+        key = (exit_.name, flow.terminates_on, address, network)
+        hops = ways.get(key)
+        if hops is None:
+            hops = ways[key] = _through(site, exit_, flow, address, network)
+        found[address, network] = hops
+    return found
 
 
 def way_in(site: Site, hops: Sequence[Hop], address: Address) -> tuple[Hop, ...]:
@@ -94,24 +104,40 @@ def route(site: Site, node: Node, destination: Address) -> tuple[Interface, Addr
 
     Connected networks, static routes and what BGP neighbours announce; the longest match wins.
     """
-    best: tuple[int, Interface, Address | None] | None = None
+    return _remembered(Same(site)).routes(node).longest(destination)
+
+
+class _Remembered:
+    """What was found out about one site: its routing tables, and the ways that were traced."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._tables: dict[int, tuple[Node, PrefixTable[tuple[Interface, Address | None]]]] = {}
+        self.ways: dict[tuple[str, str | None, Address, Prefix], tuple[Hop, ...]] = {}
+
+    def routes(self, node: Node) -> PrefixTable[tuple[Interface, Address | None]]:
+        known = self._tables.get(id(node))  # the node is kept beside its table, so that its id is nobody else's
+        if known is None:
+            known = self._tables[id(node)] = (node, PrefixTable(_routes(self._site, node)))
+        return known[1]
+
+
+@lru_cache(maxsize=8)
+def _remembered(same: Same) -> _Remembered:
+    return _Remembered(same.site)
+
+
+def _routes(site: Site, node: Node) -> Iterator[tuple[Prefix, tuple[Interface, Address | None]]]:
     usable = [interface for interface in node.interfaces if not _is_management(site, interface)]
-    for interface in usable:
-        for address in interface.addresses:
-            if address.version == destination.version and destination in address.network:
-                best = _longer(best, address.network.prefixlen, interface, None)
-    for prefix, via in _learned(site, node, destination.version):
-        if destination in prefix:
-            for interface in usable:
-                if any(address.version == via.version and via in address.network for address in interface.addresses):
-                    best = _longer(best, prefix.prefixlen, interface, via)
-    return None if best is None else (best[1], best[2])
-
-
-def _longer(
-    best: tuple[int, Interface, Address | None] | None, length: int, interface: Interface, via: Address | None
-) -> tuple[int, Interface, Address | None]:
-    return best if best is not None and best[0] >= length else (length, interface, via)
+    connected = [(address.network, interface) for interface in usable for address in interface.addresses]
+    yield from ((network, (interface, None)) for network, interface in connected)
+    for version in (4, 6):
+        links = [(network, interface) for network, interface in connected if network.version == version]
+        for prefix, via in _learned(site, node, version):
+            for network, interface in links:
+                if via in network:
+                    yield prefix, (interface, via)
+                    break
 
 
 def _learned(site: Site, node: Node, version: int) -> list[tuple[Prefix, Address]]:
@@ -232,11 +258,13 @@ def _switched(way: Sequence[Point]) -> list[Hop]:
 
 
 def _is_switch(site: Site, name: str) -> bool:
-    return any(device.name == name and device.ports for device in site.devices)
+    device = site.devices_by_name.get(name)
+    return device is not None and bool(device.ports)
 
 
 def _is_management(site: Site, interface: Interface) -> bool:
-    return any(zone.name == interface.zone and zone.kind is ZoneKind.MANAGEMENT for zone in site.zones)
+    zone = site.zones_by_name.get(interface.zone)
+    return zone is not None and zone.kind is ZoneKind.MANAGEMENT
 
 
 def _zone_kind(site: Site, address: Address) -> ZoneKind | None:
