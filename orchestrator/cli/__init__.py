@@ -19,6 +19,7 @@ from typing import NoReturn
 
 VERBS: dict[str, tuple[str, str]] = {
     "cutoff": ("orchestrator.cli.cutoff", "cut the hospital off, now; needs no argument and nobody's approval"),
+    "cut": ("orchestrator.cli.cut", "prove what a profile cuts, and what would do if devices are dead or not trusted"),
     "status": ("orchestrator.cli.status", "posture, last cut-off, device by device"),
     "probe": ("orchestrator.cli.probe", "probe from the vantage points; save the baseline that a cut-off compares with"),
     "lab": ("orchestrator.cli.lab", "the rehearsal hospital in network namespaces"),
