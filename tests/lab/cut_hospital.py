@@ -141,7 +141,7 @@ class CutHospital:
         """Everything on the devices that is not ours."""
         return together(lambda device: self.apply(device, self._dialect(device).snapshot()), devices or self._all())
 
-    def lift(self, devices: Iterable[str] | None = None) -> None:
+    def lift(self, devices: Iterable[str] | None = None, *, await_routes: bool = True) -> None:
         """Takes the layer off wherever it lies, in whatever generation, and waits until BGP has its routes back."""
 
         def one(device: str) -> None:
@@ -150,7 +150,8 @@ class CutHospital:
                 self.apply(device, self._dialect(device).lift(), epoch=observed.epoch or 0)
 
         together(one, devices or self._all())
-        readiness.wait_for_routes(self.hospital.layout, self.hospital.site, within_s=20)
+        if await_routes:
+            readiness.wait_for_routes(self.hospital.layout, self.hospital.site, within_s=20)
 
     def _dialect(self, device: str) -> Dialect:
         return dialect_for(self.hospital.site.device(device).platform.value)
