@@ -150,10 +150,11 @@ sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
         return Script("sh", _text(["set -eu", "nft -f - <<'RULES'", *lines, "RULES", *nftables_sessions.kill_commands(elements)]))
 
     def lift(self) -> Script:
-        """The running layer goes first, in one transaction with the fence; the boot files only after it went."""
+        """The running layer goes first, in one transaction with the fence; the boot files only after it went. Their
+        directory stays: the device's start-up names it."""
         lines = ["set -eu", "nft -f - <<'RULES'", FENCE[0], f"delete table {TABLE}", "RULES"]
         files = f"{self._directory}/*.nft {self._directory}/.*.new {self._directory}/.epoch.body"
-        lines += [f"rm -f -- {files}", f"rmdir {self._directory} 2>/dev/null || :", "sync"]
+        lines += [f"rm -f -- {files}", "sync"]
         return Script("sh", _text(lines))
 
     def snapshot(self) -> Script:

@@ -130,6 +130,7 @@ def test_after_lifting_everything_is_as_it_was(ratified: CutHospital, total: Tot
     for device in total.cut.steps:
         assert not ratified.observed(device).present
         assert ratified.observed(device).boots_with == ()
+        assert ratified.on(device, "ls -A /etc/containment") == ""
     answered = {"sister": GHT, "internet-host": FIBRE, "proxy": OUTWARDS, "ws-backup": OUTWARDS}
     together(lambda node: assert_answered(ratified.hospital, node, answered[node]), answered)
 
