@@ -15,6 +15,7 @@ from orchestrator.cli.demo_story import ROOT
 from orchestrator.domain.layer import TCP
 from orchestrator.domain.network import Site
 from orchestrator.errors import EnvironmentMissing
+from orchestrator.lab import namespaces
 from orchestrator.lab.hospital import Hospital
 from orchestrator.lab.machine import require_machine
 from orchestrator.lab.streams import StreamResult, Streams, start_streams, valmont_streams
@@ -90,6 +91,8 @@ class RealHospital:
             self._streams.stop()
         if not self._keep:
             self.hospital.down()
+            left = namespaces.existing(self.hospital.layout.prefix)
+            print(f"\n   the hospital is down, {f'left behind: {sorted(left)}' if left else 'nothing of it is left'}", flush=True)
 
     def start_traffic(self) -> str:
         self._streams = start_streams(self.hospital, valmont_streams(self.site))
