@@ -10,7 +10,7 @@ from orchestrator.domain import posture
 from orchestrator.domain.policy import Role, Stage
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
-from orchestrator.errors import IllegalTransition, NotAllowed, Refused, UnknownName
+from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,24 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
     for gate in stage.gates:
         if gate.flows and flows.isdisjoint(gate.flows):
             continue
-        pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name)]
+        pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name) and _counts(state, e.rehearsal)]
         if not any(gate.fresh is None or now <= moment(piece.at) + gate.fresh for piece in pieces):
             what = "is too old" if pieces else "is missing"
             yield Unmet(
                 f"gate-missing:{gate.evidence}", f"{gate.title.en}: its evidence {what}",
-                f"orchestrator evidence add --kind {gate.evidence} --stage {stage.name} FILE",
+                f"orchestrator evidence add {gate.evidence} --stage {stage.name} --file FILE",
             )  # fmt: skip
     for partner in partners(state, stage):
         if not in_force(state).policy.partner(partner).attestation:
             continue
         attestation = state.attestations.get(partner)
+        if attestation is not None and not _counts(state, attestation.rehearsal):
+            attestation = None
         if attestation is None or attestation.state != "accepted" or moment(attestation.valid_until) <= now:
             what = "is missing" if attestation is None else "was refused" if attestation.state != "accepted" else "has expired"
             yield Unmet(
                 f"attestation-missing:{partner}", f"the attestation of remediation of {partner} {what}",
-                f"orchestrator attestation add --partner {partner} FILE",
+                f"orchestrator attestation add {partner} --accepted --file FILE",
             )  # fmt: skip
 
 
@@ -107,8 +109,29 @@ def unmet_predecessors(state: SiteState, stage: Stage, now: datetime) -> Iterato
         open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
         if before.state is not StageState.OPEN:
             yield Unmet("predecessor-not-open", f"{needed.stage} is {before.state}, not open", f"open {needed.stage} first")
+        elif before.plan is not None and not _counts(state, before.plan.rehearsal):
+            yield Unmet(
+                "predecessor-not-open", f"{needed.stage} was opened in a rehearsal",
+                f"orchestrator stage revert {needed.stage}, then open it with votes that count",
+            )  # fmt: skip
         elif now < moment(before.opened_at) + open_for:
             yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
+
+
+def _counts(state: SiteState, rehearsal: bool) -> bool:
+    """What was made in a rehearsal counts in a rehearsal only; what was made in earnest counts in both."""
+    return state.rehearsal or not rehearsal
+
+
+def require_same_keys(state: SiteState, status: StageStatus) -> None:
+    """Raises Stale (rule `digest-moved`) when the people's keys were ratified anew after the plan: a key that was
+    revoked meanwhile must not have the word in it."""
+    if in_force(state).keys_since > status.planned_seq:
+        raise Stale(
+            f"the people's keys have been ratified anew since {status.name} was planned",
+            rule="digest-moved",
+            advice="plan it again and vote again",
+        )
 
 
 def require_predecessors(state: SiteState, stage: Stage, now: datetime) -> None:

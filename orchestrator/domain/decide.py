@@ -71,6 +71,7 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
     conditions.require_posture(state)
     if status.plan is None:
         raise IllegalTransition(f"{stage} has no plan", rule="no-plan", advice=f"orchestrator stage plan {stage}")
+    conditions.require_same_keys(state, status)
     given = conditions.voters(state, declared, status)
     if status.state in stages.VOTING:
         if now >= expiry(status):

@@ -37,7 +37,7 @@ RULES: Mapping[str, str] = {
     "proposer-cannot-vote": "Who proposes a plan does not vote on it.",
     "role-cannot-vote": "The person has no role that the stage asks for.",
     "already-voted": "One person, one vote on a plan.",
-    "digest-moved": "The plan, the ratified policy or the inventory is not what was signed.",
+    "digest-moved": "The plan, or what is ratified (policy, inventory, the people's keys), is not what was signed.",
     "log-head": "The statement names a log that is not a beginning of this one.",
     "expired": "The plan, or the statement on it, has run out of time.",
     "predecessor-not-open": "A stage that must be open before this one is not, or not for long enough.",

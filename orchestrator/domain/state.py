@@ -95,6 +95,7 @@ class Evidence:
     by: str
     at: str
     seq: int
+    rehearsal: bool = False  # attached in a rehearsal: it proves nothing outside of one
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,13 @@ class Attestation:
     by: str
     at: str
     seq: int
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)
 class Ratified:
-    """The policy and inventory in force."""
+    """The policy and inventory in force. `keys_since` is the ratification that put these keys in force: what was signed
+    before it was signed under others."""
 
     policy: Policy
     site: Site
@@ -122,6 +125,7 @@ class Ratified:
     allowed_signers: str  # the keys that count, as text
     at: str
     seq: int
+    keys_since: int = -1
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,8 @@ def apply(state: SiteState, event: Event) -> SiteState:
 
 
 def _policy_ratified(state: SiteState, event: Event) -> SiteState:
-    body = event.body
+    body, before = event.body, state.ratified
+    same_keys = before is not None and before.allowed_signers == body["allowed_signers"]
     ratified = Ratified(
         policy=Policy.model_validate(body["policy"]),
         site=Site.model_validate(body["inventory"]),
@@ -195,6 +200,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         allowed_signers=body["allowed_signers"],
         at=event.at,
         seq=event.seq,
+        keys_since=before.keys_since if before is not None and same_keys else event.seq,
     )
     return replace(state, ratified=ratified)
 
@@ -294,7 +300,7 @@ def _evidence_attached(state: SiteState, event: Event) -> SiteState:
     body = event.body
     evidence = Evidence(
         body["kind"], event.stage, body.get("application"), body["document_sha256"], body.get("note", ""),
-        event.actor, event.at, event.seq,
+        event.actor, event.at, event.seq, body.get("rehearsal") is True,
     )  # fmt: skip
     return replace(state, evidence=(*state.evidence, evidence))
 
@@ -303,7 +309,7 @@ def _attestation_recorded(state: SiteState, event: Event) -> SiteState:
     body = event.body
     attestation = Attestation(
         body["partner"], body["state"], body["document_sha256"], body["valid_until"], body.get("note", ""),
-        event.actor, event.at, event.seq,
+        event.actor, event.at, event.seq, body.get("rehearsal") is True,
     )  # fmt: skip
     return replace(state, attestations={**state.attestations, attestation.partner: attestation})
 

@@ -58,6 +58,7 @@ def _require_present(state: SiteState, status: StageStatus, statement: Statement
     """The statement is its signer's, about the present plan, made after it, and not expired."""
     if statement.voter != signer:
         raise NotAuthenticated(f"signed by {signer} in the name of {statement.voter}", rule="signature")
+    conditions.require_same_keys(state, status)
     head = Head(statement.log_head.size, statement.log_head.root)
     present = statement_for(state, status.name, head, signer, statement.choice, statement.reason).model_dump()
     moved = [name for name, value in statement.model_dump().items() if name != "expires" and value != present[name]]

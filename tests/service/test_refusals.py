@@ -255,6 +255,37 @@ def test_a_key_that_the_next_ratification_takes_out_votes_no_more() -> None:
         reopening.stages.vote("eng-3", LIFELINES, statement, signature)
 
 
+def test_votes_that_were_cast_before_the_keys_were_ratified_anew() -> None:
+    reopening = after_the_cut(approved=LIFELINES)
+    reopening.allowed_signers = "".join(line + "\n" for line in reopening.allowed_signers.splitlines() if not line.startswith("eng-2 "))
+    reopening.ratify()  # eng-2 had voted, and their key has been revoked since; policy and inventory are the same
+    with refused("digest-moved", Stale):
+        reopening.stages.apply("eng-1", LIFELINES)
+    assert reopening.status(LIFELINES).state == "stale"
+    assert reopening.status(LIFELINES).votes == {}
+    reopening.stages.plan("eng-1", LIFELINES)
+    reopening.vote("eng-3", LIFELINES)
+    reopening.vote("commander", LIFELINES)
+    assert reopening.apply(LIFELINES).state == "open"
+
+
+def test_what_was_made_in_a_rehearsal_proves_nothing_afterwards() -> None:
+    reopening = after_the_cut(LIFELINES)
+    reopening.evidence(MAIL)
+    reopening.policy = reopening.policy.model_copy(update={"rehearsal": None})
+    reopening.ratify()
+    reopening.clock.wait(timedelta(days=30).total_seconds())
+    with refused("predecessor-not-open") as refusal:
+        reopening.stages.plan("eng-1", MAIL)
+    assert "rehearsal" in str(refusal.value)
+    reopening.stages.revert("eng-1", LIFELINES, "the rehearsal is over")
+    assert reopening.stages.runner.wait(20)
+    reopening.stages.plan("eng-1", LIFELINES)
+    with refused("gate-missing:cut-verified"):
+        reopening.vote("eng-2", LIFELINES)
+    reopening.open(LIFELINES)
+
+
 @pytest.mark.parametrize("verified", [False, None])
 def test_nothing_is_applied_before_a_verified_cut_off(verified: bool | None) -> None:
     reopening = Reopening()
