@@ -8,8 +8,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.adapters.inventory_yaml import read_inventory
@@ -217,6 +218,24 @@ def test_an_endless_edge_is_no_cut() -> None:
     assert network.near_side(0, 2, {}) == {0}
     assert network.near_side(0, 2, {first: 10**18}) is None
     assert network.near_side(0, 2, {first: 0}) == {0}
+
+
+@settings(max_examples=100, deadline=None)
+@example([(0, 1, 5), (1, 2, 5), (2, 6, 5), (0, 5, 5), (5, 2, 5), (1, 3, 1), (3, 4, 1), (4, 6, 1)])  # takes back what it pushed
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 9)), min_size=4, max_size=20))
+def test_the_flow_network_finds_a_minimum_cut(edges: list[tuple[int, int, int]]) -> None:
+    network = FlowNetwork(7)
+    peer: nx.DiGraph[int] = nx.DiGraph()
+    peer.add_nodes_from(range(7))
+    for start, end, capacity in edges:
+        network.edge(start, end, capacity)
+        known = peer.get_edge_data(start, end, {"capacity": 0})["capacity"]
+        peer.add_edge(start, end, capacity=known + capacity)
+    near = network.near_side(0, 6, {})
+    assert near is not None
+    assert 0 in near
+    assert 6 not in near
+    assert sum(capacity for start, end, capacity in edges if start in near and end not in near) == nx.minimum_cut_value(peer, 0, 6)
 
 
 # --- laws, on random sites
