@@ -26,7 +26,6 @@ pytestmark = pytest.mark.lab
 
 PORTAL: list[Question] = [("tcp", "203.0.113.20", 443), ("tcp", "2001:db8:20:11::10", 443)]
 BOOT_FILE = "/etc/containment/50-test.nft"
-FLOWS_FILE = "/etc/containment/openvswitch.flows"
 
 
 def holders(hospital: Hospital) -> dict[str, int | None]:
@@ -183,21 +182,6 @@ def test_switch_loses_its_flows_and_keeps_its_database(hospital: Hospital, how: 
     finally:
         run(hospital, "sw-dmz", "ovs-vsctl set port h-booking tag=11")
     assert_answered(hospital, "gp", [("tcp", "203.0.113.23", 443)])
-
-
-def test_flows_under_containment_are_in_force_before_the_switch_forwards(hospital: Hospital) -> None:
-    run(hospital, "sw-dmz", f"printf '# bridge br0\\npriority=9,in_port=p-ght,actions=drop\\n' > {FLOWS_FILE}")
-    images: list[Question] = [("tcp", "10.20.22.10", 104), ("tcp", "2001:db8:20:22::10", 104)]
-    try:
-        hospital.restart_daemon("sw-dmz")
-        assert "priority=9" in run(hospital, "sw-dmz", "ovs-ofctl dump-flows br0")
-        assert "flow-restore-wait" not in run(hospital, "sw-dmz", "ovs-vsctl get Open_vSwitch . other_config")
-        assert_silent(hospital, "sister", images)
-        assert_answered(hospital, "internet-host", PORTAL)
-    finally:
-        run(hospital, "sw-dmz", f"rm {FLOWS_FILE}")
-        hospital.restart_daemon("sw-dmz")
-    assert_answered(hospital, "sister", images)
 
 
 def test_device_whose_management_dies_goes_on_forwarding(hospital: Hospital) -> None:
