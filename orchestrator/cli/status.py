@@ -51,7 +51,7 @@ def status(state: StateDirectory) -> dict[str, Any]:
 
 def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str, Any]:
     from orchestrator.adapters.sqlite_log import SqliteLog
-    from orchestrator.domain.state import fold
+    from orchestrator.domain.folding import fold
 
     try:
         with SqliteLog(state.log, read_only=True) as log:

@@ -8,8 +8,9 @@ from datetime import datetime
 from itertools import islice
 
 from orchestrator.domain.events import Event, Head, NewEvent
+from orchestrator.domain.folding import apply
 from orchestrator.domain.merkle import root
-from orchestrator.domain.state import SiteState, apply
+from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.ports import Clock, Log
 

@@ -12,9 +12,9 @@ import pytest
 from orchestrator.dialects import dialect_for
 from orchestrator.dialects.base import Composition
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import TCP
 from orchestrator.domain.profiles import layers_in_force
-from orchestrator.domain.state import fold
 from orchestrator.ports import DeviceStep
 from orchestrator.service.cutoff_report import Verdict
 from orchestrator.service.pack_making import make_pack

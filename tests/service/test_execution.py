@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.folding import fold
 from orchestrator.domain.probes import Probe, ProbeResult
-from orchestrator.domain.state import SiteState, fold
+from orchestrator.domain.state import SiteState
 from orchestrator.errors import IllegalTransition
 from orchestrator.ports import Credential, Outcome
 from orchestrator.simulation.device import Fault

@@ -24,13 +24,13 @@ from orchestrator.dialects import dialect_for
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import EventType, NewEvent
+from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import Layer
 from orchestrator.domain.network import Site
 from orchestrator.domain.pack import NAMESPACE as PACK
 from orchestrator.domain.policy import Policy, Role
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.ratification import NAMESPACE
-from orchestrator.domain.state import fold
 from orchestrator.errors import EnvironmentMissing, NotAllowed, Refused
 from orchestrator.service.cutoff_pack import checked, load_pack
 from orchestrator.service.ratify import Ratification, ratify, statement_now, write_pack, write_ratified_pack
@@ -229,7 +229,7 @@ def test_the_pack_is_signed_by_the_site_and_is_what_the_cut_off_reads(desk: Desk
     def verify(body: dict[str, Any], signature: str) -> None:
         sshsig.check(PACK, canonical(body), signature)
 
-    def render() -> dict[str, Any]:
+    def render(_profile: str | None) -> dict[str, Any]:
         raise AssertionError("the pack is good: the files on disk are not needed")
 
     loaded = load_pack([("cut pack", desk.place / "cut-pack.json")], verify=verify, render=render)

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.folding import apply, fold
 from orchestrator.domain.layer import DeviceChange, Element, Opening
 from orchestrator.domain.making import without_floats
 from orchestrator.domain.posture import SitePosture
-from orchestrator.domain.state import SiteState, apply, fold
+from orchestrator.domain.state import SiteState
 from orchestrator.errors import IllegalTransition
 
 AT = "2026-06-24T08:00:00.000Z"

@@ -1,0 +1,259 @@
+"""The state of the site, computed from the log and from nothing else: `state = fold(events)`, `apply` for one more.
+
+Everything is frozen; `apply` returns a new state and shares what did not change. An event that no rule here knows
+changes nothing but `seq`. Raises IllegalTransition for a log whose events contradict the tables (`stages`, `posture`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from orchestrator.domain import posture as postures
+from orchestrator.domain import stages
+from orchestrator.domain.events import Event
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.layer import DeviceChange
+from orchestrator.domain.network import Site
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.posture import SitePosture
+from orchestrator.domain.state import Attestation, Cutoff, DeviceStatus, Evidence, Ratified, SiteState, StageStatus, Vote
+
+
+def fold(events: Iterable[Event], state: SiteState | None = None) -> SiteState:
+    """The state after the events, starting from `state` (default: nothing has ever happened)."""
+    state = state or SiteState()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def apply(state: SiteState, event: Event) -> SiteState:
+    """The state after one more event."""
+    rule = _RULES.get(event.type)
+    if rule is not None:
+        state = rule(state, event)
+    if event.stage is not None and event.type in stages.MOVES_A_STAGE:
+        state = _with_stage(state, _moved(state.stage(event.stage), event))
+    return replace(state, seq=event.seq)
+
+
+# --- rules: what an event means -----------------------------------------------------------------------------------
+
+
+def _policy_ratified(state: SiteState, event: Event) -> SiteState:
+    body, before = event.body, state.ratified
+    same_keys = before is not None and before.allowed_signers == body["allowed_signers"]
+    ratified = Ratified(
+        policy=Policy.model_validate(body["policy"]),
+        site=Site.model_validate(body["inventory"]),
+        policy_digest=body["policy_digest"],
+        inventory_digest=body["inventory_digest"],
+        allowed_signers=body["allowed_signers"],
+        at=event.at,
+        seq=event.seq,
+        keys_since=before.keys_since if before is not None and same_keys else event.seq,
+    )
+    return replace(state, ratified=ratified)
+
+
+def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
+    """Suspends what it touches. `devices` in the body confines that to the stages with a part on one of them.
+
+    An order that is known already (its outcome reached the log before it, from the spool) changes nothing.
+    """
+    epoch = _epoch(event)
+    if state.last_cutoff is not None and epoch <= state.last_cutoff.epoch:
+        return state
+    touched = event.body.get("devices") if event.type is E.CUTOFF_ORDERED else None
+    cutoff = Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor)
+    state = replace(_with_posture(state, event, E.CUTOFF_ORDERED), epoch=max(state.epoch, epoch), last_cutoff=cutoff)
+    for status in state.stages.values():
+        on = {device.device for device in status.plan.devices} if status.plan else set()
+        if touched is None or status.state in stages.RUNNING | stages.VOTING or on & set(touched):
+            moved = stages.after(status.state, E.CUTOFF_ORDERED, status.name)
+            if moved is not status.state:
+                state = _with_stage(state, replace(status, state=moved, since=event.at, detail="a cut-off came"))
+    return state
+
+
+def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
+    """Where the layer was laid, nothing of ours is open any more."""
+    state = _cutoff_ordered(state, event)  # an outcome proves its order, wherever that was recorded
+    device = state.device(str(event.device))
+    if device.epoch is not None and _epoch(event) < device.epoch:
+        return state  # a late entry from the spool: a later cut-off has been there since
+    step = str(event.body["step"])
+    device = replace(device, step=step, since=event.at)
+    if event.body.get("laid", step == "applied"):
+        device = replace(
+            device,
+            slots={**device.slots, **event.body["slots"]},
+            epoch=_epoch(event),
+            openings={},
+            releases={},
+            pending={},
+            fingerprint=event.body.get("fingerprint", ""),
+        )
+    return _with_device(state, device)
+
+
+def _cutoff_ended(state: SiteState, event: Event) -> SiteState:
+    state = _cutoff_ordered(state, event)
+    if state.last_cutoff is None or _epoch(event) < state.last_cutoff.epoch or event.type not in postures.TABLE[state.posture]:
+        return state  # late: the site has moved on since
+    verdict: Literal["verified", "partial"] = "verified" if event.type is E.CUTOFF_VERIFIED else "partial"
+    return replace(_with_posture(state, event), last_cutoff=replace(state.last_cutoff, verdict=verdict))
+
+
+def _epoch(event: Event) -> int:
+    return int(event.body["epoch"])
+
+
+def _layer_lifted(state: SiteState, event: Event) -> SiteState:
+    """Of one device, or (without a device) of all; the posture moves when no device holds a layer any more."""
+    for device in list(state.devices.values()):
+        if event.device in (None, device.name):
+            state = _with_device(state, replace(DeviceStatus(device.name), step=device.step, since=event.at))
+    lifted = state.posture is not SitePosture.SURVEILLANCE and not any(device.slots for device in state.devices.values())
+    return _with_posture(state, event) if lifted else state
+
+
+def _stage_planned(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    status = replace(
+        state.stage(str(event.stage)),
+        plan=Plan.model_validate(body["plan"]),
+        plan_digest=body["plan_digest"],
+        proposer=event.actor,
+        planned_at=event.at,
+        planned_seq=event.seq,
+        votes={},
+        opened_at="",
+    )
+    return _with_stage(state, status)
+
+
+def _vote_cast(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    status = state.stage(str(event.stage))
+    vote = Vote(
+        body["person"], body["choice"], tuple(body.get("roles", ())), body.get("reason", ""),
+        body["statement"], body["signature"], event.at, event.seq,
+    )  # fmt: skip
+    return _with_stage(state, replace(status, votes={**status.votes, vote.person: vote}))
+
+
+def _votes_voided(state: SiteState, event: Event) -> SiteState:
+    return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
+
+
+def _evidence_attached(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    evidence = Evidence(
+        body["kind"], event.stage, body.get("application"), body["document_sha256"], body.get("note", ""),
+        event.actor, event.at, event.seq, body.get("rehearsal") is True,
+    )  # fmt: skip
+    return replace(state, evidence=(*state.evidence, evidence))
+
+
+def _attestation_recorded(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    attestation = Attestation(
+        body["partner"], body["state"], body["document_sha256"], body["valid_until"], body.get("note", ""),
+        event.actor, event.at, event.seq, body.get("rehearsal") is True,
+    )  # fmt: skip
+    return replace(state, attestations={**state.attestations, attestation.partner: attestation})
+
+
+def _stage_applying(state: SiteState, event: Event) -> SiteState:
+    return _with_posture(state, event)
+
+
+def _stage_opened(state: SiteState, event: Event) -> SiteState:
+    return _with_stage(state, replace(state.stage(str(event.stage)), opened_at=event.at))
+
+
+def _change_intended(state: SiteState, event: Event) -> SiteState:
+    """From the intent on, the opening may lie on the device, whatever the answer will be."""
+    if event.body["action"] != "open" or event.stage is None or event.device is None:
+        return state
+    device = state.device(event.device)
+    change = DeviceChange.model_validate(event.body["change"])
+    return _with_device(state, replace(device, pending={**device.pending, event.stage: change}, since=event.at))
+
+
+def _device_changed(state: SiteState, event: Event) -> SiteState:
+    return _with_device(state, replace(state.device(str(event.device)), step=event.body["step"], since=event.at))
+
+
+def _device_read_back(state: SiteState, event: Event) -> SiteState:
+    """A read-back that equals what was expected settles what the device holds: confirmed, or closed."""
+    device = replace(
+        state.device(str(event.device)),
+        step=event.body["step"],
+        fingerprint=event.body.get("fingerprint", ""),
+        since=event.at,
+    )
+    settled = event.body.get("settles") if event.body.get("as_expected") else None
+    if settled is not None and event.stage is not None:
+        device = _settled(device, event.stage, settled, DeviceChange.model_validate(event.body["change"]))
+    return _with_device(state, device)
+
+
+def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange) -> DeviceStatus:
+    openings, releases, pending = dict(device.openings), dict(device.releases), dict(device.pending)
+    pending.pop(stage, None)
+    openings.pop(stage, None)
+    releases.pop(stage, None)
+    if action == "confirm":
+        openings[stage] = change.elements
+        releases[stage] = change.releases
+    return replace(device, openings=openings, releases=releases, pending=pending)
+
+
+_RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
+    E.POLICY_RATIFIED: _policy_ratified,
+    E.CUTOFF_ORDERED: _cutoff_ordered,
+    E.CUTOFF_APPLIED: _cutoff_applied,
+    E.CUTOFF_VERIFIED: _cutoff_ended,
+    E.CUTOFF_PARTIAL: _cutoff_ended,
+    E.LAYER_LIFTED: _layer_lifted,
+    E.STAGE_PLANNED: _stage_planned,
+    E.VOTE_CAST: _vote_cast,
+    E.VOTES_VOIDED: _votes_voided,
+    E.EVIDENCE_ATTACHED: _evidence_attached,
+    E.ATTESTATION_RECORDED: _attestation_recorded,
+    E.STAGE_APPLYING: _stage_applying,
+    E.STAGE_OPENED: _stage_opened,
+    E.DEVICE_CHANGE_INTENDED: _change_intended,
+    E.DEVICE_CHANGED: _device_changed,
+    E.DEVICE_READ_BACK: _device_read_back,
+    E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
+}
+
+
+def _moved(status: StageStatus, event: Event) -> StageStatus:
+    state = stages.after(status.state, event.type, status.name)
+    since = event.at if state is not status.state else status.since
+    return replace(status, state=state, since=since or event.at, detail=_reason(event) if state is not status.state else status.detail)
+
+
+def _reason(event: Event) -> str:
+    reason: Any = event.body.get("reason", "")
+    return str(reason)
+
+
+def _with_posture(state: SiteState, event: Event, as_: E | None = None) -> SiteState:
+    posture = postures.after(state.posture, as_ or event.type)
+    return replace(state, posture=posture, posture_since=event.at if posture is not state.posture else state.posture_since)
+
+
+def _with_stage(state: SiteState, status: StageStatus) -> SiteState:
+    return replace(state, stages={**state.stages, status.name: status})
+
+
+def _with_device(state: SiteState, device: DeviceStatus) -> SiteState:
+    return replace(state, devices={**state.devices, device.name: device})
