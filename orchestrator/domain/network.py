@@ -119,6 +119,14 @@ class Nat(Model):
     masquerade_ipv6: bool = False
     published: tuple[Published, ...] = ()
 
+    @cached_property
+    def published_to(self) -> dict[Address, tuple[Published, ...]]:
+        """By the inside address that they lead to."""
+        found: dict[Address, tuple[Published, ...]] = {}
+        for item in self.published:
+            found[item.to] = (*found.get(item.to, ()), item)
+        return found
+
 
 class BgpNeighbor(Model):
     address: Address

@@ -60,13 +60,12 @@ def _flow(site: Site, flow: Flow, partner: Partner, index: int) -> Iterator[Prob
         message = f"no exit leads to {partner.name}: none is primary for its zone {partner.zone}"
         yield in_policy(*where, message=message, advice="add the zone to an exit's `primary_for`, or name the flow's `exit`")
         return
-    grains = {device.name: device.grain for device in site.devices}
     told: set[str] = set()
     for (address, network), hops in ways.items():
         if not hops:
             message = f"by the routes of the inventory, {address} does not reach {partner.name} ({network}) through the exit {exit_.name}"
             advice = "correct the gateway and routes on the way, or the flow's `exit`"
-        elif not any(Grain.FLOW in grains[hop.device] for hop in hops):
+        elif not any(Grain.FLOW in site.device(hop.device).grain for hop in hops):
             message = (
                 f"{flow.name} with {partner.name} crosses no device that enforces flows (only {', '.join(hop.device for hop in hops)})"
             )
@@ -102,14 +101,14 @@ def _published(site: Site, flow: Flow, hops: tuple[Hop, ...], index: int) -> Ite
     if index or flow.direction == "out" or flow.terminates_on is not None or not translating:
         return
     device = site.device(translating[0])
-    there = {(item.to, item.protocol, item.to_port) for item in device.nat.published}
     for number, address in enumerate(flow.addresses):
+        there = {(item.protocol, item.to_port) for item in device.nat.published_to.get(address, ())}
         for service in flow.services if address.version == 4 else ():
             protocol = {6: "tcp", 17: "udp"}.get(service.protocol)
             if protocol is None or service.ports is None:
                 continue
             low, high = service.ports
-            if not all((address, protocol, port) in there for port in range(low, min(high, low + 64) + 1)):
+            if not all((protocol, port) in there for port in range(low, min(high, low + 64) + 1)):
                 message = f"{device.name} publishes no address for {address} {protocol}/{low}{'' if low == high else f'-{high}'}"
                 advice = f"add it to `nat.published` of {device.name}, or remove the service: nobody outside can reach it"
                 yield in_policy("flows", flow.name, "addresses", number, message=message, advice=advice)
