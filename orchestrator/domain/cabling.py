@@ -229,27 +229,29 @@ def management_path(site: Site, device: Device) -> tuple[Point, ...] | None:
     )
     if end is None:
         return None
-    via = Point("core", device.management_via) if device.management_via is not None else None
-    allowed = [point for point in graph if point.kind != "core" or point == via]
-    view = graph.subgraph(allowed)
+    if device.management_via is None:
+        return _shortest_between(_unrouted(Same(site), True), start, end)
+    via = Point("core", device.management_via)
+    view = graph.subgraph([point for point in graph if point.kind != "core" or point == via])
     try:
-        if via is None:
-            return tuple(nx.shortest_path(view, start, end))
         return (*nx.shortest_path(view, start, via), *nx.shortest_path(view, via, end)[1:])
     except (nx.NodeNotFound, nx.NetworkXNoPath):
         return None
 
 
 @lru_cache(maxsize=16)
-def _unrouted(same: Same) -> Graph:
-    graph: Graph = site_graph(same.site).copy()
+def _unrouted(same: Same, management: bool) -> Graph:
+    graph: Graph = site_graph(same.site, management=management).copy()
     graph.remove_nodes_from([point for point in graph if point.kind == "core"])
     return graph
 
 
 def layer2_path(site: Site, start: Point, end: Point) -> tuple[Point, ...] | None:
     """Between two interfaces or ports without any router in between; None when there is none."""
-    graph = _unrouted(Same(site))
+    return _shortest_between(_unrouted(Same(site), False), start, end)
+
+
+def _shortest_between(graph: Graph, start: Point, end: Point) -> tuple[Point, ...] | None:
     try:
         between = graph.adj[start].keys() & graph.adj[end].keys()
         if len(between) == 1 and start != end and end not in graph.adj[start]:

@@ -67,8 +67,8 @@ def publications(site: Site, hops: Sequence[Hop], address: Address, service: Flo
         return
     transport = {6: "tcp", 17: "udp"}[service.protocol]
     for position, hop in enumerate(hops):
-        for published in site.device(hop.device).nat.published:
-            if published.to == address and published.protocol == transport and service.ports[0] <= published.to_port <= service.ports[1]:
+        for published in site.device(hop.device).nat.published_to.get(address, ()):
+            if published.protocol == transport and service.ports[0] <= published.to_port <= service.ports[1]:
                 yield position, published
 
 

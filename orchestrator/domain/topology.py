@@ -68,8 +68,13 @@ def way_in(site: Site, hops: Sequence[Hop], address: Address) -> tuple[Hop, ...]
     """The way that packets to `address` take from the first router of `hops` on, by the routes; `crossing` is the way
     of the replies. Where the two differ, a stateful device sees half of the conversation."""
     first = next((hop for hop in hops if not _is_switch(site, hop.device)), None)
-    traced = None if first is None else _follow(site, site.device(first.device), first.enters, address, [])
-    return () if traced is None else traced.hops
+    if first is None:
+        return ()
+    known = _remembered(Same(site)).inward
+    if (first, address) not in known:
+        traced = _follow(site, site.device(first.device), first.enters, address, [])
+        known[first, address] = () if traced is None else traced.hops
+    return known[first, address]
 
 
 def routers(site: Site, hops: Sequence[Hop]) -> tuple[str, ...]:
@@ -114,6 +119,7 @@ class _Remembered:
         self._site = site
         self._tables: dict[int, tuple[Node, PrefixTable[tuple[Interface, Address | None]]]] = {}
         self.ways: dict[tuple[str, str | None, Address, Prefix], tuple[Hop, ...]] = {}
+        self.inward: dict[tuple[Hop, Address], tuple[Hop, ...]] = {}
 
     def routes(self, node: Node) -> PrefixTable[tuple[Interface, Address | None]]:
         known = self._tables.get(id(node))  # the node is kept beside its table, so that its id is nobody else's

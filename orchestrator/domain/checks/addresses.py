@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 
 from orchestrator.domain.checks.problem import Key, Problem, in_inventory, in_policy, listed
 from orchestrator.domain.network import Address, Host, Interface, Node, Prefix, Site, Zone
 from orchestrator.domain.policy import Flow, Policy
+from orchestrator.domain.prefix_table import PrefixTable
 
 
 def zones(site: Site, policy: Policy) -> Iterator[Problem]:
@@ -16,7 +17,7 @@ def zones(site: Site, policy: Policy) -> Iterator[Problem]:
     for zone in site.zones:
         if not zone.prefixes:
             yield in_inventory("zones", zone.name, message=f"the zone {zone.name} has no prefix", advice="give it one per family")
-    for first, second in combinations(site.zones, 2):
+    for first, second in _near(site.zones):
         if first.vlan is not None and first.vlan == second.vlan:
             message = f"VLAN {second.vlan} is the VLAN of {first.name} already"
             yield in_inventory("zones", second.name, "vlan", message=message, advice="one VLAN per zone: choose a free number")
@@ -26,6 +27,25 @@ def zones(site: Site, policy: Policy) -> Iterator[Problem]:
                     message = f"the prefix {inner} of {second.name} overlaps {outer} of {first.name}"
                     advice = "make them disjoint; only an external zone may contain another, and only a larger one"
                     yield in_inventory("zones", second.name, "prefixes", index, message=message, advice=advice)
+
+
+def _near(zones: tuple[Zone, ...]) -> Iterator[tuple[Zone, Zone]]:
+    """The pairs of zones, in their order, that share a VLAN or of which a prefix holds one of the other."""
+    pairs: set[tuple[int, int]] = set()
+    by_vlan: dict[int | None, list[int]] = {}
+    by_prefix: dict[Prefix, list[int]] = {}
+    for number, zone in enumerate(zones):
+        by_vlan.setdefault(zone.vlan, []).append(number)
+        for prefix in zone.prefixes:
+            by_prefix.setdefault(prefix, []).append(number)
+    table = PrefixTable(by_prefix.items())
+    for vlan, numbers in by_vlan.items():
+        if vlan is not None:
+            pairs.update(combinations(numbers, 2))
+    for prefix, numbers in by_prefix.items():
+        for holders in table.around(prefix):
+            pairs.update((min(pair), max(pair)) for pair in product(holders, numbers) if pair[0] != pair[1])
+    yield from ((zones[first], zones[second]) for first, second in sorted(pairs))
 
 
 def _collide(first: Zone, one: Prefix, second: Zone, other: Prefix) -> bool:
@@ -102,9 +122,8 @@ def published(site: Site, policy: Policy) -> Iterator[Problem]:
 
 def policy_addresses(site: Site, policy: Policy) -> Iterator[Problem]:
     """Partners' networks in their external zone, applications' addresses in theirs, and one family at both ends."""
-    zones_by_name = {zone.name: zone for zone in site.zones}
     for partner in policy.partners:
-        zone = zones_by_name.get(partner.zone)
+        zone = site.zones_by_name.get(partner.zone)
         if zone is not None and not zone.is_external:
             message = f"the partner {partner.name} is in the zone {zone.name}, which is not external"
             yield in_policy("partners", partner.name, "zone", message=message, advice="partners are outside: name an external zone")
@@ -121,10 +140,10 @@ def policy_addresses(site: Site, policy: Policy) -> Iterator[Problem]:
 
 
 def _flow_addresses(site: Site, policy: Policy, flow: Flow) -> Iterator[Problem]:
-    application = next((item for item in policy.applications if item.name == flow.application), None)
-    if application is not None and not {application.zone, *application.other_zones} <= {zone.name for zone in site.zones}:
+    application = policy.applications_by_name.get(flow.application)
+    if application is not None and not {application.zone, *application.other_zones} <= site.zones_by_name.keys():
         application = None  # reported as an unknown zone; nothing more can be said
-    device = next((item for item in site.devices if item.name == flow.terminates_on), None)
+    device = site.devices_by_name.get(flow.terminates_on or "")
     for index, address in enumerate(flow.addresses):
         where = ("flows", flow.name, "addresses", index)
         if flow.terminates_on is not None:
@@ -143,7 +162,7 @@ def _flow_addresses(site: Site, policy: Policy, flow: Flow) -> Iterator[Problem]
 def _families(policy: Policy, flow: Flow) -> Iterator[Problem]:
     own = {address.version for address in flow.addresses}
     for index, name in enumerate(flow.partners):
-        partner = next((item for item in policy.partners if item.name == name), None)
+        partner = policy.partners_by_name.get(name)
         theirs = {network.version for network in partner.networks} if partner is not None else own
         where = ("flows", flow.name, "partners", index)
         for version in sorted(theirs - own):

@@ -51,7 +51,8 @@ def quorums(site: Site, policy: Policy) -> Iterator[Problem]:
 
 def eligible(policy: Policy, stage: Stage) -> Mapping[str, Collection[Role]]:
     """Who can vote on the stage, and as what: an application owner only for an application that it opens."""
-    applications = {flow.application for flow in policy.flows if flow.name in stage.flows}
+    opens = set(stage.flows)
+    applications = {flow.application for flow in policy.flows if flow.name in opens}
     return {person.name: _roles(person, applications) for person in policy.people}
 
 

@@ -61,7 +61,8 @@ def contents(site: Site, policy: Policy) -> Iterator[Problem]:
 
 
 def _partners(policy: Policy, stage: Stage) -> Iterator[Problem]:
-    possible = {partner for flow in policy.flows if flow.name in stage.flows for partner in flow.partners}
+    opens = set(stage.flows)
+    possible = {partner for flow in policy.flows if flow.name in opens for partner in flow.partners}
     for index, name in enumerate(stage.partners or ()):
         if name not in possible:
             message = f"{name} is no partner of the flows of {stage.name}"
