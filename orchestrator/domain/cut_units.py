@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import networkx as nx
 
-from orchestrator.domain.cabling import Graph, Point, management_path, site_graph, zone_points
+from orchestrator.domain.cabling import ORCHESTRATOR, Graph, Point, management_path, site_graph
 from orchestrator.domain.cut_ground import INSIDE, Ground, Guard, can_be_driven, guard_of
 from orchestrator.domain.network import Device, Grain, Host, Site
 from orchestrator.domain.policy import CareAssertion, Flow, Partner, Policy, Profile
 from orchestrator.domain.profiles import kept_flows
 from orchestrator.domain.smallest_cuts import BY_HAND, GIVES_UP, ONE, PART, Unit
+from orchestrator.domain.taking_apart import parting_cores
 from orchestrator.domain.topology import Hop, crossings, host_path, owner_of
 
 GrainOfCut: TypeAlias = Literal["device", "flow"]
@@ -152,23 +154,29 @@ def _attachments(device: Device) -> tuple[Point, ...]:
 
 def _carrying_management(site: Site) -> frozenset[Point]:
     """The interfaces and ports by which the orchestrator reaches some device: never closed (invariant 3)."""
-    ways = (management_path(site, device) or () for device in site.devices)
-    return frozenset(point for way in ways for point in way if point.kind in ("interface", "port"))
+    graph = site_graph(site, management=True)
+    direct = _layer2_ways(graph, Point("interface", ORCHESTRATOR, site.orchestrator.name))
+    found: set[Point] = set()
+    for device in site.devices:
+        if device.management_via is not None:
+            found |= {*(management_path(site, device) or ())}
+            continue
+        ends = (leg.name for leg in device.interfaces if any(address.ip == device.management for address in leg.addresses))
+        for name in ends:
+            found |= {*direct.get(Point("interface", device.name, name), ())}
+    return frozenset(point for point in found if point.kind in ("interface", "port"))
+
+
+@lru_cache(maxsize=16)
+def _layer2_ways(graph: Graph, start: Point) -> dict[Point, list[Point]]:
+    """To every point, from `start`, without a router in between: all at once, for one by one is slow on a large site."""
+    view: Graph = graph.subgraph([point for point in graph if point.kind != "core"])
+    ways: dict[Point, list[Point]] = nx.single_source_shortest_path(view, start) if start in view else {}
+    return ways
 
 
 def _parting(site: Site) -> frozenset[str]:
-    """The devices whose whole closing would take the inside apart: of these only a part is closed."""
-    graph: Graph = site_graph(site)
-    outer = {zone.name for zone in site.zones if zone.is_external}
-    inner: Graph = graph.subgraph([point for point, data in graph.nodes.items() if data.get("zone") not in outer])
-    ends = set(zone_points(site, [zone.name for zone in site.zones if zone.kind in INSIDE]))
-    parting = {device.name for device in site.devices if device.ports}
-    cores = {device.name: Point("core", device.name) for device in site.devices if not device.ports}
-    joints = set(nx.articulation_points(inner))
-    for name, core in cores.items():
-        if core in joints:
-            around = nx.node_connected_component(inner, core)
-            rest: Graph = inner.subgraph(around - {core})
-            if sum(not ends.isdisjoint(part) for part in nx.connected_components(rest)) > 1:
-                parting.add(name)
-    return frozenset(parting)
+    """The devices whose whole closing would take the inside apart, and every switch: of these only a part is closed."""
+    outer = frozenset(zone.name for zone in site.zones if zone.is_external)
+    inside = frozenset(zone.name for zone in site.zones if zone.kind in INSIDE)
+    return parting_cores(site_graph(site), outer, inside) | {device.name for device in site.devices if device.ports}

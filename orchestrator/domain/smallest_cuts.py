@@ -109,7 +109,7 @@ class _Network:
     """Units are edges (vertices 2i to 2i + 1); what lies between them is joined into one vertex each."""
 
     def __init__(self, on: Ground, units: Sequence[Unit], closed: frozenset[Point]) -> None:
-        graph = on.graph.subgraph([point for point in on.graph if point not in closed])
+        graph = on.graph.subgraph(_between(on, closed))
         unit_of = {point: index for index, unit in enumerate(units) for point in unit.points if point in graph}
         regions = list(nx.connected_components(graph.subgraph([point for point in graph if point not in unit_of])))
         region_of = {point: 2 * len(units) + number for number, region in enumerate(regions) for point in region}
@@ -136,6 +136,19 @@ class _Network:
         if near is None:
             return None
         return taken | {index for index in range(len(self._of_unit)) if 2 * index in near and 2 * index + 1 not in near}
+
+
+def _between(on: Ground, closed: Collection[Point]) -> set[Point]:
+    """What lies on ways from a source to the first target: all that can be in a cut, and on a large site not much."""
+    seen = {point for point in on.sources if point not in closed}
+    queue = list(seen)
+    while queue:
+        here = queue.pop()
+        for near in on.graph.neighbors(here) if here not in on.targets else ():
+            if near not in closed and near not in seen:
+                seen.add(near)
+                queue.append(near)
+    return seen
 
 
 def _as_cut(on: Ground, chosen: Sequence[Unit], closed: Collection[Point]) -> Cut:

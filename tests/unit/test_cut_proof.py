@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.adapters.inventory_yaml import read_inventory
 from orchestrator.adapters.policy_yaml import read_policy
-from orchestrator.domain.cabling import separated, told
+from orchestrator.domain.cabling import separated, site_graph, told
 from orchestrator.domain.cut_ground import Guard, Promise, ground, promises
 from orchestrator.domain.cut_proof import Proof, Smallest, prove
 from orchestrator.domain.cut_units import Kept, units
@@ -24,6 +24,7 @@ from orchestrator.domain.network import Site
 from orchestrator.domain.next_guards import next_guards, remedy
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.smallest_cuts import Cut, smallest_cut, smallest_cuts
+from orchestrator.domain.taking_apart import parting_cores
 from tests.unit import hand_made
 from tests.unit.random_sites import is_open, policy_with, sites
 
@@ -318,3 +319,18 @@ def test_the_proof_agrees_with_the_search_whatever_is_guarded(site: Site, data: 
     assert not is_open(site, {*alive, *further.guards, *further.by_hand})
     for guard in further.guards:
         assert is_open(site, {*alive, *further.guards, *further.by_hand} - {guard}), f"{guard} is one too many"
+
+
+@laws
+@given(sites())
+def test_what_holds_the_inside_together_is_found(site: Site) -> None:
+    graph = site_graph(site)
+    inner = graph.subgraph([point for point, data in graph.nodes.items() if data.get("zone") not in ("net", "mid")])
+    ends = {point for point, data in inner.nodes.items() if data.get("zone") and point.kind in ("segment", "vlan")}
+
+    def groups(left: Any) -> int:
+        return sum(not ends.isdisjoint(part) for part in nx.connected_components(left))
+
+    cores = [point for point in inner if point.kind == "core"]
+    expected = {core.owner for core in cores if groups(inner.subgraph(set(inner) - {core})) > groups(inner)}
+    assert parting_cores(graph, frozenset({"net", "mid"}), frozenset({"lan", "ward"})) == expected
