@@ -20,7 +20,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 JOBS: dict[str, list[str]] = {
     "demo": ["-m", "orchestrator", "demo"],
     "bench-cutoff": ["-m", "benchmarks.cutoff"],
-    "bench-policy": ["-m", "benchmarks.policy"],
 }
 
 
