@@ -41,8 +41,8 @@ class FrrDialect:
             "opened by lifting"
         ),
         notes=(
-            "a release of another slot's interface is not taken back by laying: it must be closed by name; one inside its window ends by "
-            "itself and can no longer be confirmed",
+            "laying shuts the interfaces of its own slot; what was released of other slots is shut by the persist that follows it, and "
+            "can no longer be confirmed in between",
             "deadlines are timers of the router, in whole seconds of its monotonic clock; a release that was not made lasting, or that has "
             "an end, does not survive a reboot",
             "BGP over a released interface is back after some 3 s; IPv6 addresses first pass duplicate detection (1-2 s)",

@@ -254,6 +254,34 @@ def test_a_reboot_inside_the_window_or_before_an_approved_end_closes(bench: Benc
     assert eventually(lambda: bench.observed().closed == ("up0",), 4)
 
 
+def test_a_second_cut_shuts_again_what_was_released_after_the_first(bench: Bench) -> None:
+    bench.lay(layer(), 5)
+    bench.router.apply(DIALECT.persist(layer()))
+    bench.router.apply(DIALECT.open(UP0), epoch=5, confirm=60)
+    bench.router.apply(DIALECT.confirm(UP0), epoch=5)
+    assert bench.observed().closed == ()
+    bench.lay(layer(), 6)
+    assert bench.observed().closed == ("up0",)
+    bench.router.apply(DIALECT.persist(layer()))
+    bench.reboot()
+    assert bench.observed() == DIALECT.expected((layer(),)).model_copy(update={"epoch": 6})
+    assert bench.passes(bench.outside, INSIDE) == [False, False]
+
+
+def test_a_cut_with_another_profile_leaves_no_release_of_the_first_open(bench: Bench) -> None:
+    other = layer("in0", slot="compromised-1")
+    bench.lay(layer(), 5)
+    bench.router.apply(DIALECT.persist(layer()))
+    bench.router.apply(DIALECT.open(UP0), epoch=5, confirm=60)
+    bench.router.apply(DIALECT.confirm(UP0), epoch=5)
+    bench.lay(other, 6)
+    bench.router.apply(DIALECT.persist(other))
+    both = DIALECT.expected((layer(), other)).model_copy(update={"epoch": 6})
+    assert bench.observed() == both
+    bench.reboot()
+    assert bench.observed() == both  # the second profile takes nothing of the first out of the start-up file
+
+
 def test_a_late_command_is_refused_and_changes_nothing(bench: Bench) -> None:
     bench.lay(layer(), 5)
     bench.router.apply(DIALECT.open(UP0), epoch=5, confirm=60)
