@@ -42,6 +42,9 @@ set +e
 for file in /proc/sys/net/ipv6/conf/*/accept_dad /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv4/conf/*/rp_filter; do
     echo 0 > "$file"
 done
+# While a cut lasts, an IPv6 gateway behind it counts as failed and its routes give way to the default route; a host asks
+# such a gateway again once a minute. Here every second: an opening is probed as soon as it is laid.
+for file in /proc/sys/net/ipv6/conf/*/router_probe_interval; do echo 1 > "$file"; done
 echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore  # an address answers on its own interface only
 echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range
 for port in {interfaces}; do ethtool -K "$port" tx off > /dev/null; done
