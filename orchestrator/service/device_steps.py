@@ -44,7 +44,11 @@ class Expectation:
         opened = set(seen.opened) | {element for element, _ in seen.temporary}
         temporary = {element for element, _ in seen.temporary}
         if self.only_absent is not None:
-            return tuple(f"still open: {_text(element)}" for element in _sorted(opened & self.only_absent))
+            left = self.shut - set(seen.closed) if seen.present else frozenset()  # without a layer there is nothing to hold shut
+            return (
+                *(f"still open: {_text(element)}" for element in _sorted(opened & self.only_absent)),
+                *(f"still released: {name}" for name in sorted(left)),
+            )
         found = [f"foreign: {line}" for line in seen.foreign]
         if dict(seen.slots) != dict(self.slots):
             found.append(f"its slots are {sorted(seen.slots)}, or their content differs")

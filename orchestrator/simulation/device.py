@@ -88,7 +88,7 @@ class SimulatedDevice:
     def _do_lay(self, layer: dict[str, Any], epoch: str) -> None:
         wanted = Layer.model_validate(layer)
         self.slots[wanted.slot] = wanted
-        self.epoch = int(epoch)
+        self.epoch = max(int(epoch), self.epoch or 0)  # a cut that comes late brings no older generation back
         self.opened.clear()
         self.released.clear()
         self.boots_released.clear()

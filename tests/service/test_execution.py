@@ -9,10 +9,12 @@ import pytest
 from orchestrator.dialects.base import Script
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.folding import fold
+from orchestrator.domain.layer import Observed
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import IllegalTransition
 from orchestrator.ports import Credential, Outcome
+from orchestrator.service.device_steps import Expectation
 from orchestrator.simulation.device import Fault
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
 from tests.service.reopening import Reopening, after_the_cut
@@ -247,6 +249,14 @@ def test_a_command_that_arrives_after_the_cut_off_opens_nothing(verb: str) -> No
     reopening.hospital = CutsBefore(reopening, verb, fails_at="confirm" if verb == "close" else "never")
     assert reopening.apply(LIFELINES).state == "suspended"
     assert all(not machine.opened and not machine.released for machine in reopening.hospital.machines.values())
+
+
+def test_after_a_cut_off_a_guard_that_is_still_released_is_found() -> None:
+    """What a stage had released must be shut, whatever else the cut-off has laid on the device since."""
+    wanted = Expectation({}, None, frozenset(), frozenset(), shut=frozenset({"up0"}), only_absent=frozenset())
+    assert wanted.differences(Observed(present=True, slots={"total-1": "a", "vendors-2": "b"})) == ("still released: up0",)
+    assert wanted.differences(Observed(present=True, closed=("lte0", "up0"))) == ()
+    assert wanted.differences(Observed(present=False)) == (), "the layer was lifted: there is nothing left to hold shut"
 
 
 def test_a_narrower_cut_off_leaves_the_stages_that_it_does_not_touch() -> None:
