@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.domain.canonical import digest
-from orchestrator.domain.compile import elements_of, prefix_of
+from orchestrator.domain.compile import elements_of
 from orchestrator.domain.layer import Element, Layer
-from orchestrator.domain.network import Address, Device, Grain, Prefix, Site, ZoneKind
+from orchestrator.domain.network import Device, Grain, Prefix, Site
 from orchestrator.domain.packet_elements import disjoint
 from orchestrator.domain.policy import Flow, Policy, Profile
-from orchestrator.domain.topology import route
+from orchestrator.domain.sides import sides
 from orchestrator.errors import Refused, UnknownName
 
 SLOT_DIGITS = 8
@@ -109,31 +109,6 @@ def waves(site: Site, devices: Iterable[str]) -> dict[str, int]:
     return {name: deepest - steps for name, steps in depth.items()}
 
 
-def sides(site: Site, device: Device, guard: Iterable[str]) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:
-    """(behind, aside): the prefixes that the device reaches through its guard, and the others that the site knows.
-
-    The device's own addresses are aside: what comes through the guard to the device itself crosses it.
-    """
-    names = set(guard)
-    answers: dict[Prefix, bool] = {}
-    if device.ports:
-        answers = _sides_of_ports(site, device, names)
-    else:
-        candidates = [prefix for zone in site.zones if zone.kind is not ZoneKind.MANAGEMENT for prefix in zone.prefixes]
-        candidates += [item.to for item in device.routes]
-        candidates += [own.network for interface in device.interfaces for own in interface.addresses]
-        for prefix in candidates:
-            way = route(site, device, _inside(prefix))
-            if way is not None:
-                answers[prefix] = way[0].name in names
-    for zone in site.zones:
-        if zone.kind is ZoneKind.MANAGEMENT:
-            answers |= dict.fromkeys(zone.prefixes, False)
-    answers |= {prefix_of(own.ip): False for interface in device.interfaces for own in interface.addresses}
-    needed = {prefix: answer for prefix, answer in answers.items() if _nearest_cover(prefix, answers) is not answer}
-    return _sorted(needed, True), _sorted(needed, False)
-
-
 def _layer(site: Site, profile: Profile, name: str, guard: tuple[str, ...], scope: tuple[Prefix, ...], keep: tuple[Element, ...]) -> Layer:
     device = _device(site, name)
     known = {item.name for item in device.interfaces} | {port.name for port in device.ports}
@@ -148,38 +123,6 @@ def _layer(site: Site, profile: Profile, name: str, guard: tuple[str, ...], scop
         slot="x", profile=profile.name, device=name, guard=guard, scope=scope,
         keep=() if coarse else keep, behind=behind, aside=aside, coarse=coarse,
     )  # fmt: skip
-
-
-def _sides_of_ports(site: Site, device: Device, guard: set[str]) -> dict[Prefix, bool]:
-    """A switch routes nothing: a host's port has the host behind it, any other port leads outside."""
-    hosts = [
-        own.ip
-        for host in site.hosts
-        for interface in host.interfaces
-        for own in interface.addresses
-        if interface.link in {f"{device.name}/{port}" for port in guard}
-    ]
-    answers = {prefix: zone.is_external and not hosts for zone in site.zones for prefix in zone.prefixes}
-    return answers | {prefix_of(address): True for address in hosts}
-
-
-def _nearest_cover(prefix: Prefix, answers: Mapping[Prefix, bool]) -> bool | None:
-    """The answer of the longest other prefix around this one."""
-    around = [other for other in answers if other != prefix and other.version == prefix.version and _covers(other, prefix)]
-    return answers[max(around, key=lambda other: other.prefixlen)] if around else None
-
-
-def _covers(wide: Prefix, narrow: Prefix) -> bool:
-    return wide.prefixlen <= narrow.prefixlen and narrow.network_address in wide
-
-
-def _sorted(answers: Mapping[Prefix, bool], wanted: bool) -> tuple[Prefix, ...]:
-    chosen = [prefix for prefix, answer in answers.items() if answer is wanted]
-    return tuple(sorted(chosen, key=lambda prefix: (prefix.version, int(prefix.network_address), prefix.prefixlen)))
-
-
-def _inside(prefix: Prefix) -> Address:
-    return prefix.network_address if prefix.prefixlen >= prefix.max_prefixlen - 1 else prefix[1]
 
 
 def _depth(site: Site, name: str) -> int:

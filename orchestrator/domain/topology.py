@@ -18,7 +18,7 @@ from orchestrator.domain.prefix_table import PrefixTable
 
 __all__ = [
     "Hop", "Point", "crossing", "crossings", "devices_on_path", "exit_of", "host_path",
-    "layer2_path", "management_path", "owner_of", "paths", "route", "routers", "separated", "told", "way_in",
+    "layer2_path", "management_path", "owner_of", "paths", "route", "routers", "routing_prefixes", "separated", "told", "way_in",
 ]  # fmt: skip
 
 MOST_HOPS = 16  # a routing loop in the inventory ends here
@@ -110,6 +110,11 @@ def route(site: Site, node: Node, destination: Address) -> tuple[Interface, Addr
     Connected networks, static routes and what BGP neighbours announce; the longest match wins.
     """
     return _remembered(Same(site)).routes(node).longest(destination)
+
+
+def routing_prefixes(site: Site, node: Node) -> tuple[Prefix, ...]:
+    """The prefixes of its routing table: connected, static and learned."""
+    return tuple(prefix for prefix, _ in _routes(site, node))
 
 
 class _Remembered:
