@@ -7,7 +7,7 @@ or the translated source. So the packet is followed from where it starts, device
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -72,8 +72,10 @@ def publications(site: Site, hops: Sequence[Hop], address: Address, service: Flo
                 yield position, published
 
 
-def without_prefixes(network: Prefix, taken: Iterable[Prefix]) -> tuple[Prefix, ...]:
+def without_prefixes(network: Prefix, taken: Collection[Prefix]) -> tuple[Prefix, ...]:
     """What is left of a network, as the fewest prefixes."""
+    if not taken:
+        return (network,)
     pieces = [span(network)]
     for prefix in taken:
         if prefix.version == network.version:

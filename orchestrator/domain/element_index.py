@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.domain.layer import Element
+from orchestrator.domain.packet_elements import packets_of
 
 _Lengths = tuple[int, int, int, int]  # family, protocol, prefix length of the source, of the destination
 _Cut = tuple[int, int]  # both prefixes, cut to the lengths of a shape
@@ -16,10 +17,10 @@ _Shape = tuple[_Lengths, int, int]  # elements of these lengths, cut to these
 
 
 class ElementIndex:
-    """A growing collection of elements; those that are the same count once."""
+    """A growing collection of elements."""
 
     def __init__(self, elements: Iterable[Element] = ()) -> None:
-        self._held: dict[_Lengths, dict[Element, None]] = {}
+        self._held: dict[_Lengths, list[Element]] = {}
         self._cut: dict[_Shape, dict[_Cut, list[Element]]] = {}
         self._shapes: dict[_Lengths, list[_Shape]] = {}
         self._asked: dict[tuple[int, int], list[_Lengths]] = {}  # per family and protocol
@@ -30,12 +31,18 @@ class ElementIndex:
             lengths = _lengths(element)
             held = self._held.get(lengths)
             if held is None:
-                held = self._held[lengths] = {}
+                held = self._held[lengths] = []
                 self._asked.setdefault(lengths[:2], []).append(lengths)
-            if element not in held:
-                held[element] = None
-                for shape in self._shapes.get(lengths, ()):
-                    self._cut[shape].setdefault(_cut(element, shape[1], shape[2]), []).append(element)
+            held.append(element)
+            for shape in self._shapes.get(lengths, ()):
+                self._cut[shape].setdefault(_cut(element, shape[1], shape[2]), []).append(element)
+
+    def holds(self, element: Element) -> bool:
+        """Whether every packet of this element is in the collection."""
+        near = list(self.overlapping(element))
+        if any(_within(element, other) for other in near):
+            return True
+        return bool(near) and packets_of([element]) <= packets_of(near)
 
     def overlapping(self, element: Element) -> Iterator[Element]:
         """Every element of the collection that has a packet in common with this one."""
@@ -65,6 +72,13 @@ def _lengths(element: Element) -> _Lengths:
 def _cut(element: Element, source: int, destination: int) -> _Cut:
     bits = 32 if element.family == 4 else 128
     return int(element.source.network_address) >> (bits - source), int(element.destination.network_address) >> (bits - destination)
+
+
+def _within(inner: Element, outer: Element) -> bool:
+    """Of two that overlap."""
+    if inner.source.prefixlen < outer.source.prefixlen or inner.destination.prefixlen < outer.destination.prefixlen:
+        return False
+    return inner.ports is None or outer.ports is None or (outer.ports[0] <= inner.ports[0] and inner.ports[1] <= outer.ports[1])
 
 
 def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -34,7 +34,10 @@ def elements_in(packets: PacketSet) -> tuple[Element, ...]:
 
 def disjoint(elements: Iterable[Element]) -> tuple[Element, ...]:
     """The same packets, without overlap, in normal order; fewer elements where neighbours join."""
-    return elements_in(packets_of(elements))
+    listed = tuple(elements)
+    if len({(element.family, element.protocol) for element in listed}) == len(listed):
+        return ordered(listed)  # the usual flow: one element per family, and nothing to overlap with
+    return elements_in(packets_of(listed))
 
 
 def without(elements: Iterable[Element], taken: PacketSet) -> tuple[Element, ...]:

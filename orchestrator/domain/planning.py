@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.domain.compile import elements_of, is_guarded, paths_of
+from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
 from orchestrator.domain.network import Device, Site
 from orchestrator.domain.packet_elements import packets_of, without
@@ -122,7 +123,7 @@ def plan_stage(
 def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]]) -> _Changes:
     changes = _Changes()
     guards = {device: {name for layer in layers for name in layer.guard} for device, layers in before.layers.items()}
-    passing: dict[str, PacketSet] = {device: before.passes(device) for device in before.layers}
+    passing = {device: before.passes(device) for device in before.layers}
     for flow, partner in pairs:
         ways = paths_of(site, flow, partner)
         if not ways or not all(ways):
@@ -132,9 +133,9 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
                 advice="orchestrator policy check says which route is missing",
             )
         wanted = elements_of(site, flow, partner, _flow_grain(before.layers))
-        fresh = {device: without(elements, passing[device]) for device, elements in wanted.items()}
+        fresh = {device: _less(elements, passing[device]) for device, elements in wanted.items()}
         for device, elements in fresh.items():
-            passing[device] = passing[device] | packets_of(elements)
+            passing[device].add(elements)
             if elements:
                 opened = [Opening(flow=flow.name, partner=partner.name, element=element) for element in elements]
                 changes.openings.setdefault(device, []).extend(opened)
@@ -146,6 +147,12 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         if released or any(fresh.values()):
             changes.possible += _in_words(flow, partner, [hop.device for hops in ways for hop in hops], wanted, fresh)
     return changes
+
+
+def _less(elements: tuple[Element, ...], passing: ElementIndex) -> tuple[Element, ...]:
+    """What does not pass already: only what overlaps needs to be taken away."""
+    taken = {near for element in elements for near in passing.overlapping(element)}
+    return without(elements, packets_of(taken)) if taken else elements
 
 
 def _flow_grain(layers: Mapping[str, Sequence[Layer]]) -> dict[str, set[str]]:
@@ -167,7 +174,12 @@ def _in_words(
     through = tuple(dict.fromkeys(device for device in order if device in wanted))
     changing = [device for device in through if fresh.get(device)] or through
     new = packets_of(element for device in changing[-1:] for element in fresh.get(device) or wanted[device])
-    shown = [box for device in changing[-1:] for box in packets_of(wanted[device]).readable() if PacketSet([box]) & new]
+    shown = [
+        box
+        for device in changing[-1:]
+        for box in packets_of(wanted[device]).readable()
+        if fresh.get(device) == wanted[device] or PacketSet([box]) & new
+    ]
     return [
         Reachability(
             flow=flow.name,

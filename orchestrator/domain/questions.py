@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from orchestrator.domain.compile import element_between, elements_along, prefix_of, publications
+from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
-from orchestrator.domain.packet_elements import packets_of
+from orchestrator.domain.packet_elements import elements_in, packets_of
 from orchestrator.domain.packets import PacketSet
 from orchestrator.domain.policy import Flow, FlowService, Partner, Text
 from orchestrator.domain.probes import Probe, Purpose
@@ -50,16 +51,16 @@ class Containment:
     layers: Mapping[str, Sequence[Layer]]
     opened: Mapping[str, Collection[Element]] = field(default_factory=dict)
     released: Mapping[str, Collection[str]] = field(default_factory=dict)
-    _allowed: dict[tuple[str, str], PacketSet] = field(default_factory=dict, compare=False, repr=False)
+    _allowed: dict[tuple[str, str], ElementIndex] = field(default_factory=dict, compare=False, repr=False)
 
-    def passes(self, device: str) -> PacketSet:
+    def passes(self, device: str) -> ElementIndex:
         """What gets through all flow-grain layers of the device: opened, or kept by each of them."""
         kept: PacketSet | None = None
         for layer in self.layers.get(device, ()):
             if not layer.coarse:
                 own = packets_of(layer.keep)
                 kept = own if kept is None else kept & own
-        return packets_of(self.opened.get(device, ())) | (kept or PacketSet())
+        return ElementIndex((*self.opened.get(device, ()), *elements_in(kept or PacketSet())))
 
     def stops(self, way: Way) -> str | None:
         """The first device, from outside, that stops the conversation; None when no guard on the way does."""
@@ -75,15 +76,15 @@ class Containment:
                     return True
                 continue
             concerned = [sight for sight in sights if not layer.scope or _within(sight, layer)]
-            if not packets_of(concerned) <= self._through(layer):
+            if not all(self._through(layer).holds(sight) for sight in concerned):
                 return True
         return False
 
-    def _through(self, layer: Layer) -> PacketSet:
+    def _through(self, layer: Layer) -> ElementIndex:
         """What one layer of flow grain lets through: kept by it, or opened in it."""
         key = (layer.device, layer.slot)
         if key not in self._allowed:
-            self._allowed[key] = packets_of((*layer.keep, *self.opened.get(layer.device, ())))
+            self._allowed[key] = ElementIndex((*layer.keep, *self.opened.get(layer.device, ())))
         return self._allowed[key]
 
 
