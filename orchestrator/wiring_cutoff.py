@@ -38,6 +38,7 @@ def emergency_surroundings(
         dialect=dialect_named,
         log=lambda: open_log(state),
         spool=lambda events: spool(state, events),
+        merge=lambda: merge_spool(state),
         files=CutoffFiles(state.root, state.elsewhere),
         now=lambda: datetime.now(UTC),
         elapsed=elapsed,
@@ -141,6 +142,15 @@ def open_log(state: StateDirectory) -> Log:
     from orchestrator.adapters.sqlite_log import SqliteLog
 
     return SqliteLog(state.log, head_file=state.log_head)
+
+
+def merge_spool(state: StateDirectory) -> int:
+    """How many events went from the spool into the log, marked as late. Raises LogUnavailable, LogBroken."""
+    from orchestrator.adapters.spool import Spool
+    from orchestrator.adapters.sqlite_log import SqliteLog
+
+    with SqliteLog(state.log, head_file=state.log_head) as log:
+        return Spool(state.spool, state.spool_fallback).merge_into(log)
 
 
 def spool(state: StateDirectory, events: Sequence[NewEvent]) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.service.cutoff_instead import Instead
     from orchestrator.service.cutoff_sessions import Sessions
 
+MERGE_WAITS_S = 5.0
 LAST_EPOCH = 2**31 - 1  # generations on devices are 32-bit integers
 
 __all__ = ["Cutoff", "Files", "Order", "Surroundings"]
@@ -231,9 +232,22 @@ class Cutoff:
         verdict.by = self._around.ask_name() or verdict.by
         verdict.finished = True
         self._recorder.record(self._events.ended(verdict))
-        verdict.recorded = self._recorder.finish()
+        verdict.recorded = self._merged(self._recorder.finish())
         verdict.warnings += self._recorder.failures
         self._progress()
+
+    def _merged(self, where: str) -> str:
+        """What went to the spool because the log was slow belongs into the log now that there is time (bounded, too)."""
+        if where != "spool" or self._around.merge is int:
+            return where
+        merged = threading.Event()
+
+        def merge() -> None:
+            self._around.merge()
+            merged.set()
+
+        _in_background(merge)
+        return "log" if merged.wait(MERGE_WAITS_S) else where
 
     def _warn(self, warning: str) -> None:
         if warning not in self._verdict.warnings:

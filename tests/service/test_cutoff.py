@@ -350,3 +350,16 @@ def test_every_device_has_one_line_and_the_verdict_says_what_is_open(case: Case)
 def test_the_name_given_afterwards_is_recorded(case: Case) -> None:
     case.cut("internet", ask_name=lambda: "dominique")
     assert case.events(E.CUTOFF_VERIFIED)[0].body["by"] == "dominique"
+
+
+def test_what_the_log_did_not_take_in_time_is_merged_at_the_end(case: Case) -> None:
+    merged: list[int] = []
+    verdict = case.cut("internet", log=failing_log("the log did not answer"), merge=lambda: merged.append(len(case.spooled)))
+    assert merged == [len(case.spooled)], "after the last event"
+    assert verdict.recorded == "log"
+
+
+def test_a_merge_that_fails_leaves_it_in_the_spool(case: Case) -> None:
+    verdict = case.cut("internet", log=failing_log(), merge=failing_log())
+    assert verdict.recorded == "spool"
+    assert case.spooled
