@@ -238,12 +238,13 @@ class Cutoff:
 
     def _merged(self, where: str) -> str:
         """What went to the spool because the log was slow belongs into the log now that there is time (bounded, too)."""
-        if where != "spool" or self._around.merge is int:
+        take = self._around.merge
+        if where != "spool" or take is None:
             return where
         merged = threading.Event()
 
         def merge() -> None:
-            self._around.merge()
+            take()
             merged.set()
 
         _in_background(merge)

@@ -64,7 +64,7 @@ class Surroundings:
     files: Files
     now: Callable[[], datetime]
     elapsed: Callable[[], float]  # seconds since the command was started
-    merge: Callable[[], object] = int  # what was spooled into the log, as late; raises when the log still cannot be written
+    merge: Callable[[], object] | None = None  # what was spooled into the log, as late; raises when the log still cannot be written
     wait: Callable[[float], object] = time.sleep
     ask_name: Callable[[], str] = str  # called once, after the cut; bounded by itself; empty for no answer
     wave_waits_s: float = WAVE_WAITS_S
