@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.known_hosts import read_known_hosts
 from orchestrator.adapters.site_key import load_or_create_site_key
+from orchestrator.adapters.spool import Spool
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.network import Device, Platform
@@ -30,8 +31,11 @@ def reopening(state: StateDirectory) -> Stages:
         address = str(device.management)
         return Target(device.name, device.platform.value, address, device.user, hosts.get(address, ()))
 
+    log, spool = SqliteLog(state.log, head_file=state.log_head), Spool(state.spool, state.spool_fallback)
+    spool.allocate()  # in peacetime, when there is room
+    spool.merge_into(log)
     collaborators = Collaborators(
-        log=SqliteLog(state.log, head_file=state.log_head),
+        log=log,
         clock=SystemClock(),
         signatures=lambda allowed_signers: SshSignatures(allowed_signers, site_key),
         devices_by_platform=lambda platform: changing[Platform(platform)],
@@ -39,6 +43,7 @@ def reopening(state: StateDirectory) -> Stages:
         probes=probes,
         dialect_for=dialect_named,
         target_for=target_for,
+        take_in=lambda: spool.holds_something() and spool.merge_into(log),
     )
     return Stages(collaborators, Planner(dialect_named))
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.canonical import canonical, digest
 from orchestrator.domain.events import Event, EventType, NewEvent, event_hash, exported, from_exported, seal
@@ -66,6 +66,23 @@ class Spool:
             except LogUnavailable:
                 if number == len(self._paths):
                     raise
+
+    def holds_something(self) -> bool:
+        """Whether anything waits to be merged: a quick look, without a lock. What this account may not read does not count."""
+        for path in self._paths:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except (FileNotFoundError, PermissionError):
+                continue
+            except OSError:
+                return True  # it is there and cannot be read: merging will say why
+            try:
+                content = _read(descriptor)
+            finally:
+                os.close(descriptor)
+            if content.events or content.damaged:
+                return True
+        return False
 
     def merge_into(self, log: Log, *, at: str | None = None) -> int:
         """Appends what is spooled to the log, in its own order, behind one SpoolMerged event; returns how many events.
@@ -134,7 +151,7 @@ def _already(log: Log, spool: str) -> tuple[int, bool, set[int | str]]:
 
 
 def _announce(content: _Content, fresh: Sequence[Event], at: str) -> NewEvent:
-    body = {
+    body: dict[str, Any] = {
         "late": True,
         "spool": {"id": content.id},
         "count": len(fresh),
@@ -142,6 +159,8 @@ def _announce(content: _Content, fresh: Sequence[Event], at: str) -> NewEvent:
         "first_at": fresh[0].at if fresh else None,
         "last_at": fresh[-1].at if fresh else None,
     }
+    if any(event.body.get("rehearsal") is True for event in fresh):
+        body["rehearsal"] = True
     return NewEvent(EventType.SPOOL_MERGED, at, "orchestrator", body)
 
 

@@ -17,7 +17,8 @@ class Collaborators:
     back, on sessions of its own: what changed a device is not asked whether it did.
 
     `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices'
-    host keys. `wait` sleeps for that many seconds (tests and drills give another).
+    host keys. `take_in` brings into the log what the emergency command could not write there; it is asked before every
+    look at the state, and raises LogUnavailable. `wait` sleeps for that many seconds (tests and drills give another).
     """
 
     log: Log
@@ -28,6 +29,7 @@ class Collaborators:
     probes: Probes
     dialect_for: Callable[[str], Dialect]
     target_for: Callable[[Device], Target]
+    take_in: Callable[[], object] = bool
     wait: Callable[[float], object] = time.sleep
     device_deadline_s: float = 60.0
     probe_deadline_s: float = 30.0

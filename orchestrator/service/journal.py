@@ -18,10 +18,13 @@ _ATTEMPTS = 20
 
 
 class Journal:
-    """Safe for several threads; other processes (the emergency command) may append to the same log at any time."""
+    """Safe for several threads; other processes (the emergency command) may append to the same log at any time.
 
-    def __init__(self, log: Log, clock: Clock) -> None:
-        self._log, self._clock = log, clock
+    `take_in` brings in what they could not append: a cut-off that went to the spool stops an opening like any other.
+    """
+
+    def __init__(self, log: Log, clock: Clock, take_in: Callable[[], object] = bool) -> None:
+        self._log, self._clock, self._take_in = log, clock, take_in
         self._state = SiteState()
         self._roots: dict[int, str] = {}
         self._lock = threading.RLock()
@@ -38,6 +41,7 @@ class Journal:
     def state(self) -> SiteState:
         """The state after everything that is in the log now. Raises LogUnavailable."""
         with self._lock:
+            self._take_in()
             for event in self._log.read(self._state.seq + 1):
                 self._state = apply(self._state, event)
             return self._state

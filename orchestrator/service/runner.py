@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 from orchestrator.domain import stages
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stages import StageState
-from orchestrator.errors import IllegalTransition
+from orchestrator.domain.state import SiteState
+from orchestrator.errors import IllegalTransition, LogError
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.execution import Execution
 from orchestrator.service.journal import Journal
 from orchestrator.service.planning import Planner
-from orchestrator.service.reverting import revert
+from orchestrator.service.reverting import close_and_read_back, revert
 
 RESTARTED = "the orchestrator was restarted in the middle of it"
+WATCH_EVERY_S = 2.0
+TRY_AGAIN_AFTER_S = 600.0  # a device that does not answer: each try writes to the log
+_MAY_HOLD = stages.RUNNING | {StageState.OPEN, StageState.FAILED}
 
 
 class Runner:
@@ -27,6 +35,7 @@ class Runner:
         self._stopping = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._tried: dict[str, float] = {}  # stage → when its leftovers were last closed, monotonic
         self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
 
     def apply(self, stage: str) -> None:
@@ -52,6 +61,37 @@ class Runner:
                 )
             self.revert(status.name)
         return tuple(f"{status.name} was {status.state}" for status in found)
+
+    def watch(self) -> None:
+        """From now on closes, within seconds, what `close_leftovers` finds; until `stop`."""
+
+        def look() -> None:
+            while not self._stopping.wait(WATCH_EVERY_S):
+                with contextlib.suppress(LogError):  # nothing is known now: the next look may know
+                    self.close_leftovers()
+
+        threading.Thread(target=look, daemon=True, name="watch").start()
+
+    def close_leftovers(self) -> tuple[str, ...]:
+        """Suspended means closed: a cut-off with a narrower profile leaves what its stages have opened on other devices.
+
+        Begins to close that; returns the stages. A device that does not answer is tried again some minutes later.
+        """
+        now = time.monotonic()
+        state = self._journal.state()
+        if state.posture is SitePosture.ISOLATING:
+            return ()  # a cut-off is at work on the devices: it comes first
+        found = [name for name in _with_leftovers(state) if now - self._tried.get(name, now - TRY_AGAIN_AFTER_S) >= TRY_AGAIN_AFTER_S]
+        for name in found:
+            self._tried[name] = now
+            self._start(partial(self._close_leftovers, name))
+        return tuple(found)
+
+    def _close_leftovers(self, stage: str) -> None:
+        if stage in _with_leftovers(self._journal.state()):  # still, now that it is our turn
+            close_and_read_back(self._with, self._journal, stage, strict=False)
+        if stage not in _with_leftovers(self._journal.state()):
+            self._tried.pop(stage, None)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until nothing runs; False when that took longer than `timeout_s`."""
@@ -82,3 +122,13 @@ class Runner:
         thread = threading.Thread(target=run, daemon=True, name="stage")
         self._threads = [known for known in self._threads if known.is_alive()] + [thread]
         thread.start()
+
+
+def _with_leftovers(state: SiteState) -> list[str]:
+    """Stages that may hold nothing open any more, and do (or may) on some device."""
+    return [
+        status.name
+        for status in state.stages.values()
+        if status.state not in _MAY_HOLD
+        and any(status.name in held for device in state.devices.values() for held in (device.pending, device.openings, device.releases))
+    ]

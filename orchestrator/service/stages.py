@@ -38,7 +38,7 @@ class Stages:
     runner: Runner = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock))
+        object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock, self.collaborators.take_in))
         object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
 
     def state(self) -> SiteState:

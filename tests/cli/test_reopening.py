@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import socket
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.spool import ALLOCATED_BYTES, Spool
+from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.cli.serve import listening, unix_socket
+from orchestrator.domain.events import EventType, NewEvent
+from orchestrator.domain.folding import fold
+from orchestrator.domain.making import stamp
 from orchestrator.errors import EnvironmentMissing, UsageError
+from orchestrator.settings import StateDirectory
 from tests.api.state_directory import cut_off_in
+from tests.lab.small_device import eventually
 
 OK, PARTIAL, BAD_INPUT, REFUSED, ENVIRONMENT = 0, 2, 3, 4, 5
 STAGE = "P0-lifelines"
@@ -59,6 +67,27 @@ def test_a_stage_from_login_to_open(tmp_path: Path) -> None:
         assert json.loads(run("rssi", "stage", "show", STAGE, "--json"))["plan"]["becomes_possible"]
         assert "is reverted" in run("rssi", "stage", "revert", STAGE, "--reason", "an indicator of compromise", "--wait")
     assert not state.socket.exists()
+
+
+def test_a_server_takes_in_what_a_cut_off_could_only_spool_before_it_started_and_while_it_runs(tmp_path: Path) -> None:
+    state = cut_off_in(tmp_path, [])
+    files = StateDirectory(tmp_path)
+    spool = Spool(files.spool, files.spool_fallback)
+
+    def cut(epoch: int) -> None:
+        order = {"epoch": epoch, "profile": "total", "devices": []}
+        spool.append([NewEvent(EventType.CUTOFF_ORDERED, stamp(datetime.now(UTC)), "emergency", order)])
+
+    def known() -> int:
+        with SqliteLog(files.log, read_only=True) as log:
+            return fold(log.read()).epoch
+
+    cut(2_000_000_000)
+    with state.serving():
+        assert known() == 2_000_000_000
+        assert files.spool.stat().st_size == ALLOCATED_BYTES
+        cut(2_000_000_001)
+        assert eventually(lambda: known() == 2_000_000_001, 20)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8443", "[::1]:8443", "localhost:8443", "127.9.9.9:1"])

@@ -76,6 +76,7 @@ class Reopening:
     log: MemoryLog = field(default_factory=MemoryLog)
     epoch: int = 40
     wait: Callable[[float], None] | None = None  # instead of the clock's
+    take_in: Callable[[], object] = bool
     probes: SimulatedProbes | None = None  # instead of the hospital's
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ class Reopening:
                 probes=self.probes or SimulatedProbes(self.hospital),
                 dialect_for=dialect_for,
                 target_for=lambda device: Target(device.name, device.platform, str(device.management), device.user),
+                take_in=self.take_in,
                 wait=self.wait or self.clock.wait,
             ),
             PLANNER,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.spool import Spool
 from orchestrator.dialects.base import Script
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.events import NewEvent
 from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import Observed
+from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import IllegalTransition
@@ -266,6 +270,57 @@ def test_a_narrower_cut_off_leaves_the_stages_that_it_does_not_touch() -> None:
     assert state.stage(LIFELINES).state == "open"
     assert state.device("fw-ext").openings
     reopening.open(MAIL)  # the epoch of the firewall is still its own
+
+
+def test_what_a_narrower_cut_off_suspends_is_closed_on_the_devices_that_it_did_not_touch() -> None:
+    reopening = after_the_cut(LIFELINES, MAIL, CARE)
+    reopening.cut("internet")  # which keeps the sister hospitals, and therefore does not touch fw-int
+    state = reopening.stages.state()
+    assert state.stage(CARE).state == state.stage(LIFELINES).state == "suspended"
+    assert reopening.hospital.machines["fw-int"].opened
+    assert set(reopening.stages.runner.close_leftovers()) == {CARE, LIFELINES}
+    assert reopening.stages.runner.wait(10)
+    assert all(not machine.opened and not machine.released for machine in reopening.hospital.machines.values())
+    state = reopening.stages.state()
+    assert not any(state.device(name).openings or state.device(name).releases for name in state.devices)
+    assert state.stage(CARE).state == "suspended"
+    assert reopening.stages.runner.close_leftovers() == ()
+    reopening.open(LIFELINES)
+
+
+def test_leftovers_on_a_device_that_does_not_answer_are_tried_again_later_and_a_cut_off_comes_first() -> None:
+    reopening = after_the_cut(LIFELINES)
+    reopening.hospital.machines["rtr-isp"].faults.add(Fault.HANG)
+    reopening.cut("internet")
+    reopening.append(E.CUTOFF_ORDERED, {"epoch": 99, "profile": "vendors", "devices": ["vpn"]})
+    assert reopening.stages.runner.close_leftovers() == (), "a cut-off is under way"
+    reopening.append(E.CUTOFF_VERIFIED, {"epoch": 99})
+    assert reopening.stages.runner.close_leftovers() == (LIFELINES,)
+    assert reopening.stages.runner.wait(10)
+    assert reopening.stages.state().device("rtr-isp").releases
+    assert reopening.stages.runner.close_leftovers() == (), "not at once again"
+
+
+def test_a_cut_off_that_only_the_spool_knows_stops_an_opening(tmp_path: Path) -> None:
+    reopening = after_the_cut(LIFELINES, approved=MAIL)
+    spool = Spool(tmp_path / "spool")
+    spool.allocate()
+    waited = reopening.clock.wait
+
+    def cut_with_a_full_disk(seconds: float) -> None:
+        waited(seconds)
+        order = {"epoch": 42, "profile": "total", "devices": ["fw-ext"], "rehearsal": True}
+        spool.append([NewEvent(E.CUTOFF_ORDERED, stamp(reopening.clock.now()), "emergency", order)])
+
+    reopening.wait = cut_with_a_full_disk
+    reopening.take_in = lambda: spool.holds_something() and spool.merge_into(reopening.log)
+    reopening.stages = reopening.server()
+    assert reopening.apply(MAIL).state == "suspended"
+    assert reopening.stages.state().posture == "isolating"
+    merged = [event for event in reopening.log.read() if event.type is E.SPOOL_MERGED]
+    assert merged
+    assert all(event.body["rehearsal"] is True for event in merged)
+    assert not spool.holds_something()
 
 
 def test_a_restart_in_the_middle_of_laying_closes_and_says_so() -> None:
