@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 
+from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element, ordered
 from orchestrator.domain.network import Prefix
 
@@ -32,10 +33,15 @@ def refuse_overlap(elements: Iterable[Element]) -> tuple[Element, ...]:
     never split behind the back of the plan.
     """
     candidates = ordered(elements)
-    kept = [box for box in candidates if not any(box != other and not _minus_any(box, other) for other in candidates)]
-    for index, one in enumerate(kept):
-        for other in kept[index + 1 :]:
-            if _overlap(one, other):
+    index = ElementIndex(candidates)
+    kept: dict[Element, list[Element]] = {}
+    for box in candidates:
+        near = [other for other in index.overlapping(box) if other != box]
+        if all(_minus_any(box, other) for other in near):
+            kept[box] = near
+    for one, near in kept.items():
+        for other in near:
+            if other in kept:
                 raise ValueError(f"openings overlap in part: {_words(one)} and {_words(other)}; make them disjoint in the plan")
     return tuple(kept)
 

@@ -8,7 +8,7 @@ or the translated source. So the packet is followed from where it starts, device
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from orchestrator.domain.layer import Element
@@ -149,4 +149,4 @@ def element_between(source: Address, destination: Address, service: FlowService)
 
 def prefix_of(address: Address) -> Prefix:
     """The address as a prefix of its own."""
-    return ip_network(address)
+    return IPv4Network((int(address), 32)) if address.version == 4 else IPv6Network((int(address), 128))

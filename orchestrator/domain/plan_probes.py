@@ -19,6 +19,7 @@ from orchestrator.domain.questions import (
     Question,
     addresses_in,
     answer_kind,
+    can_be_asked,
     probe_of,
     service_of,
     single,
@@ -38,13 +39,14 @@ def stage_probes(
     probes: dict[str, Probe] = {}
     unprobed: list[str] = []
     seen: set[Question] = set()
+    around = _Around(site)
     for flow, partner in pairs:
         for question, probe, about in positive(site, flow, partner):
             if probe is None:
                 unprobed.append(about)
             else:
                 probes.setdefault(_key(probe), probe)
-            neighbours = [item for item in dict.fromkeys(_beside(site, flow, question)) if item not in seen]
+            neighbours = [item for item in dict.fromkeys(around.beside(flow, question)) if item not in seen]
             seen.update(neighbours)
             for negative in _stopped(site, neighbours, after, about=flow.name):
                 probes.setdefault(_key(negative), negative)
@@ -102,45 +104,59 @@ def care_probes(site: Site, policy: Policy, sacrificed: Iterable[str]) -> tuple[
 
 def _stopped(site: Site, questions: Iterable[Question], after: Containment, *, about: str) -> Iterator[Probe]:
     for question in questions:
-        way = way_of(site, question)
+        way = way_of(site, question) if can_be_asked(site, question) else None
         if way is not None and after.stops(way) is not None:
             probe = probe_of(site, Purpose.NEGATIVE, question, way, about=about)
             if probe is not None:
                 yield probe
 
 
-def _beside(site: Site, flow: Flow, asked: Question) -> Iterator[Question]:
-    """The neighbours of a question that the stage opens; those that are open for another reason are left out later."""
-    strangers = [(zone, address) for host in site.hosts if host.is_vantage_point for zone, address in _first_outside(site, host)]
-    if flow.direction == "in":
-        for zone, address in strangers:  # somebody else to the same service
-            if address.version == asked.inside.version and address != asked.outside:
+class _Around:
+    """The neighbours of the questions that a stage opens; those that are open for another reason are left out later."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        vantage_points = [host for host in site.hosts if host.is_vantage_point]
+        self._strangers = [(zone, address) for host in vantage_points for zone, address in _first_outside(site, host)]
+        self._inside = [(zone, own) for host in vantage_points for zone, own in addresses_in(site, host, external=False)]
+        self._published = {version: published_services(site, version) for version in (4, 6)}
+        self._asked_at_large: set[int] = set()
+        self._asked_published: set[tuple[Address, str]] = set()
+
+    def beside(self, flow: Flow, asked: Question) -> Iterator[Question]:
+        """What does not depend on the question, only on who asks, is given once."""
+        version = asked.inside.version
+        for zone, address in self._strangers:  # somebody else to the same service, or the application to somebody else
+            if address.version == version and address != asked.outside:
                 yield asked._replace(outside=address, zone=zone)
-        for inside, service in published_services(site, asked.inside.version):  # the same partner to anything else that is published
-            yield asked._replace(inside=inside, service=service, terminates_on=None)
-        for service in _declared(site, asked.inside):  # and to the other services of the same application
-            yield asked._replace(service=service)
-    else:
-        for zone, address in strangers:  # the application to somebody else
-            if address.version == asked.inside.version and address != asked.outside:
-                yield asked._replace(outside=address, zone=zone)
-        for other in _in_its_place(site, asked.inside):
-            yield asked._replace(inside=other)
-    for host in site.hosts:  # from the inside to the outside at large
-        for _, own in addresses_in(site, host, external=False) if host.is_vantage_point else ():
-            for zone, address in strangers[:2]:  # the first stranger, once per family
-                if address.version == own.version == asked.inside.version:
-                    for service in _declared(site, address)[:1]:
+        if flow.direction == "in":
+            if (asked.outside, asked.zone) not in self._asked_published:
+                self._asked_published.add((asked.outside, asked.zone))
+                for inside, service in self._published[version]:  # the same partner to anything else that is published
+                    yield asked._replace(inside=inside, service=service, terminates_on=None)
+            for service in _declared(self._site, asked.inside):  # and to the other services of the same application
+                yield asked._replace(service=service)
+        else:
+            for other in self._in_its_place(asked.inside):
+                yield asked._replace(inside=other)
+        if version not in self._asked_at_large:
+            self._asked_at_large.add(version)
+            yield from self._at_large(version)
+
+    def _at_large(self, version: int) -> Iterator[Question]:
+        """From the inside to the outside: to the first stranger, once per family."""
+        for _, own in self._inside:
+            for zone, address in self._strangers[:2]:
+                if address.version == own.version == version:
+                    for service in _declared(self._site, address)[:1]:
                         yield Question("out", own, address, zone, service)
 
-
-def _in_its_place(site: Site, inside: Address) -> tuple[Address, ...]:
-    """Another vantage point of the same zone, and the first one of another zone."""
-    zone = site.zone_of(inside).name
-    hosts = [(where, own) for host in site.hosts if host.is_vantage_point for where, own in addresses_in(site, host, external=False)]
-    others = [(where, own) for where, own in hosts if own.version == inside.version and own != inside]
-    near = [own for where, own in others if where == zone][:1]
-    return (*near, *[own for where, own in others if where != zone][:1])
+    def _in_its_place(self, inside: Address) -> tuple[Address, ...]:
+        """Another vantage point of the same zone, and the first one of another zone."""
+        zone = self._site.zone_of(inside).name
+        others = [(where, own) for where, own in self._inside if own.version == inside.version and own != inside]
+        near = [own for where, own in others if where == zone][:1]
+        return (*near, *[own for where, own in others if where != zone][:1])
 
 
 def published_services(site: Site, version: int) -> tuple[tuple[Address, FlowService], ...]:

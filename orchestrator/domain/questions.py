@@ -126,11 +126,8 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
     Coming in, IPv4 goes to the published address where a device on the way translates it.
     """
     asking, asked = (question.outside, question.inside) if question.direction == "in" else (question.inside, question.outside)
-    vantage = owner_of(site, asking)
-    if vantage is None or not isinstance(vantage[0], Host) or not vantage[0].is_vantage_point:
-        return None
-    kind = answer_kind(site, asked, question.service)
-    if kind is None:
+    vantage, kind = owner_of(site, asking), answer_kind(site, asked, question.service)
+    if vantage is None or kind is None or not can_be_asked(site, question):
         return None
     target, port = asked, question.service.ports[0] if question.service.ports else None
     published = publication(site, question, way)
@@ -144,6 +141,15 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
         purpose=purpose, vantage=vantage[0].name, destination=target, kind=kind, port=port, source=asking,
         timeout_s=timeout_s, about=about, exit=way.exit.name if way.exit is not None else None,
     )  # fmt: skip
+
+
+def can_be_asked(site: Site, question: Question) -> bool:
+    """Whether a vantage point has the asking address, and somebody declares an answer."""
+    asking, asked = (question.outside, question.inside) if question.direction == "in" else (question.inside, question.outside)
+    vantage = owner_of(site, asking)
+    if vantage is None or not isinstance(vantage[0], Host) or not vantage[0].is_vantage_point:
+        return False
+    return answer_kind(site, asked, question.service) is not None
 
 
 def publication(site: Site, question: Question, way: Way) -> Published | None:
@@ -177,10 +183,9 @@ def service_of(transport: str, port: int) -> FlowService:
 
 def addresses_in(site: Site, node: Node, *, external: bool) -> tuple[tuple[str, Address], ...]:
     """(zone, address) of the node outside (or inside) the site, the management network never."""
-    kinds = {zone.name: zone.kind for zone in site.zones}
-    wanted = {ZoneKind.EXTERNAL} if external else {ZoneKind.INTERNAL, ZoneKind.DMZ}
+    wanted = (ZoneKind.EXTERNAL,) if external else (ZoneKind.INTERNAL, ZoneKind.DMZ)
     return tuple(
-        (interface.zone, own.ip) for interface in node.interfaces if kinds[interface.zone] in wanted for own in interface.addresses
+        (interface.zone, own.ip) for interface in node.interfaces if site.zone(interface.zone).kind in wanted for own in interface.addresses
     )
 
 
