@@ -9,7 +9,9 @@ of ours. What can be asked of nobody is told to people instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
+from orchestrator.domain.cabling import Same
 from orchestrator.domain.compile import without_prefixes
 from orchestrator.domain.network import Address, Node, Prefix, Site
 from orchestrator.domain.policy import Flow, FlowService, Partner, Policy
@@ -188,12 +190,19 @@ def _far_ends(site: Site, flow: Flow, partner: Partner, version: int, service: F
     networks: list[Prefix] = [
         rest for network in partner.networks if network.version == version for rest in without_prefixes(network, flow.deny_from)
     ]
-    for host in site.hosts:
-        for zone, address in addresses_in(site, host, external=True):
-            if zone != partner.zone or address.version != version or not any(address in network for network in networks):
-                continue
-            if flow.direction == "in" or answer_kind(site, address, service) is not None:
-                yield address
+    for address in _outside(Same(site)).get((partner.zone, version), ()):
+        if any(address in network for network in networks) and (flow.direction == "in" or answer_kind(site, address, service) is not None):
+            yield address
+
+
+@lru_cache(maxsize=8)
+def _outside(same: Same) -> dict[tuple[str, int], list[Address]]:
+    """The addresses of hosts outside, per zone and family."""
+    found: dict[tuple[str, int], list[Address]] = {}
+    for host in same.site.hosts:
+        for zone, address in addresses_in(same.site, host, external=True):
+            found.setdefault((zone, address.version), []).append(address)
+    return found
 
 
 def _declared(site: Site, address: Address) -> tuple[FlowService, ...]:

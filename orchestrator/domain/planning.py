@@ -123,6 +123,7 @@ def plan_stage(
 def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]]) -> _Changes:
     changes = _Changes()
     guards = {device: {name for layer in layers for name in layer.guard} for device, layers in before.layers.items()}
+    fine = _flow_grain(before.layers)
     passing = {device: before.passes(device) for device in before.layers}
     for flow, partner in pairs:
         ways = paths_of(site, flow, partner)
@@ -132,7 +133,7 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
                 rule="no-path",
                 advice="orchestrator policy check says which route is missing",
             )
-        wanted = elements_of(site, flow, partner, _flow_grain(before.layers))
+        wanted = elements_of(site, flow, partner, fine)
         fresh = {device: _less(elements, passing[device]) for device, elements in wanted.items()}
         for device, elements in fresh.items():
             passing[device].add(elements)
