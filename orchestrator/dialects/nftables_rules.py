@@ -25,6 +25,7 @@ reach beyond the wire, and are kept by an element where they must be.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, summarize_address_range
 
 from orchestrator.dialects.nftables_boxes import disjoint
@@ -150,6 +151,7 @@ def box_words(element: Element) -> str:
     return " . ".join(words)
 
 
+@lru_cache(maxsize=65536)
 def _prefix(prefix: Prefix) -> str:
     return str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
 

@@ -8,15 +8,23 @@ device; a packet must pass every one of them, so a second, narrower cut-off neve
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber, Prefix
 
 TCP, UDP, ICMP, ESP, ICMPV6 = 6, 17, 1, 50, 58
 WITH_PORTS = frozenset({TCP, UDP})
+
+
+def _as_it_is(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, IPv4Network | IPv6Network) else validate(value)
+
+
+KnownPrefix = Annotated[Prefix, WrapValidator(_as_it_is)]  # pydantic would try an IPv6 prefix as text of IPv4 first
 
 
 class Element(Model):
@@ -26,8 +34,8 @@ class Element(Model):
     `ports` are destination ports, inclusive; None for protocols without ports. `protocol` is the IANA number.
     """
 
-    source: Prefix
-    destination: Prefix
+    source: KnownPrefix
+    destination: KnownPrefix
     protocol: int = Field(ge=0, le=255)
     ports: tuple[PortNumber, PortNumber] | None = None
 

@@ -17,8 +17,8 @@ from orchestrator.domain.compile import elements_of, is_guarded, paths_of
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
 from orchestrator.domain.network import Device, Site
-from orchestrator.domain.packet_elements import packets_of, without
-from orchestrator.domain.packets import PacketSet, describe_range
+from orchestrator.domain.packet_elements import box_of, packets_of, without
+from orchestrator.domain.packets import Box, PacketSet, describe_range
 from orchestrator.domain.plan import DevicePlan, Plan, Reachability, RenderedScript
 from orchestrator.domain.plan_probes import stage_probes
 from orchestrator.domain.policy import Flow, Partner, Policy, Stage
@@ -174,13 +174,13 @@ def _in_words(
     of it becomes possible: what is left of a broad one beside older openings can be hundreds of pieces."""
     through = tuple(dict.fromkeys(device for device in order if device in wanted))
     changing = [device for device in through if fresh.get(device)] or through
-    new = packets_of(element for device in changing[-1:] for element in fresh.get(device) or wanted[device])
-    shown = [
-        box
-        for device in changing[-1:]
-        for box in packets_of(wanted[device]).readable()
-        if fresh.get(device) == wanted[device] or PacketSet([box]) & new
-    ]
+    shown: list[Box] = []
+    for device in changing[-1:]:
+        boxes = _read(wanted[device])
+        if fresh.get(device, ()) not in ((), wanted[device]):
+            new = packets_of(fresh[device])
+            boxes = tuple(box for box in boxes if PacketSet([box]) & new)
+        shown += boxes
     return [
         Reachability(
             flow=flow.name,
@@ -192,6 +192,12 @@ def _in_words(
         )
         for box in shown
     ]
+
+
+def _read(elements: tuple[Element, ...]) -> tuple[Box, ...]:
+    if len({element.family for element in elements}) == len(elements):
+        return tuple(box_of(element) for element in elements)  # one per family, in normal order: nothing to join
+    return packets_of(elements).readable()
 
 
 def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
