@@ -23,11 +23,22 @@ from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, Tr
 
 BOOT_DIRECTORY = "/etc/containment"
 
-# A table that somebody set dormant refuses new base chains in the transaction that wakes it: then it is woken first.
-# Waking only subtracts.
-_LAY = (
-    "rules=$(cat); printf '%s\\n' \"$rules\" | nft -f - 2>/dev/null || "
-    f"{{ nft -t list table {TABLE} 2>/dev/null | grep -q 'flags dormant' && nft add table {TABLE}; printf '%s\\n' \"$rules\" | nft -f -; }}"
+# The generation never goes back: a cut that comes late lays its layer under the one that it finds, and tries again when
+# another came in between. What else can fail is a table that somebody set dormant: it refuses new base chains in the
+# transaction that wakes it, so then it is woken first, which only subtracts. The last try asks for nothing.
+_LAY = "; ".join(
+    [
+        "rules=$(cat)",
+        f"newest() {{ held=$(nft list set {TABLE} epoch 2>/dev/null | sed -n 's/.*elements = {{ \\(0x[0-9a-f]*\\) }}.*/\\1/p')",
+        "epoch=$((${held:-0})); [ $epoch -gt {epoch} ] || epoch={epoch}; }",
+        f"found() {{ if [ -n \"$held\" ]; then echo 'delete element {TABLE} epoch {{' $held '}}'; echo 'add element {TABLE} epoch {{' $held '}}'",
+        f"else echo 'create table {TABLE}'; fi; }}",
+        f'words() {{ printf \'%s\\n\' "$rules" | sed "s/^add element {TABLE} epoch .*/add element {TABLE} epoch {{ $epoch }}/"; }}',
+        "laid=no",
+        "for try in 1 2 3; do newest; { found; words; } | nft -f - 2>/dev/null && laid=yes && break; done",
+        f"[ $laid = yes ] || {{ if nft -t list table {TABLE} 2>/dev/null | grep -q 'flags dormant'; then nft add table {TABLE}; fi",
+        "newest; words | nft -f -; }",
+    ]
 )
 
 _SNAPSHOT = f"""\

@@ -51,7 +51,7 @@ def test_laying_and_lifting_leave_the_site_as_it_was(site: Site) -> None:
     site.did(site.dialect.lift())
     assert site.did(site.dialect.snapshot()) == before
     assert site.observed() == Observed(present=False)
-    assert not site.boot.exists()
+    assert list(site.boot.iterdir()) == []
     site.echo("i", 4, 443)
     assert site.connection("o", 4, INSIDE[4], 443) is not None
 

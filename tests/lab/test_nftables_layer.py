@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from orchestrator.dialects.base import Script
 from tests.lab.nftables_site import (
     BITS,
     FAMILIES,
@@ -163,6 +165,36 @@ def test_a_stale_generation_is_refused_whole(site: Site) -> None:
     assert (seen.present, seen.epoch, seen.opened) == (True, 200, ())
     site.did(site.dialect.open(change), epoch=200)
     assert set(site.observed().opened) == set(change.elements)
+
+
+def test_a_cut_that_comes_late_lays_its_layer_and_brings_no_older_generation_back(site: Site) -> None:
+    change = opening(inbound(4, 443))
+    first, second = layer(slot="internet-11111111"), layer(slot="total-22222222")
+    site.did(site.dialect.lay(second), epoch=200)
+    site.did(site.dialect.lay(first), epoch=100)
+    seen = site.observed()
+    assert (seen.epoch, seen.foreign) == (200, ())
+    assert seen.slots == site.dialect.expected((first, second)).slots
+    status, _ = site.on_router(site.dialect.open(change), epoch=100)
+    assert status != 0
+    site.did(site.dialect.open(change), epoch=200)
+
+
+def test_cuts_at_the_same_moment_leave_the_newest_generation(site: Site) -> None:
+    for newest in (1000, 2000):
+        with ThreadPoolExecutor(6) as together:
+            for done in [together.submit(site.did, site.dialect.lay(layer()), epoch=newest - late) for late in range(6)]:
+                done.result()
+        assert site.observed().epoch == newest
+
+
+def test_a_generation_that_somebody_took_away_or_doubled_keeps_nobody_from_cutting(site: Site) -> None:
+    site.did(site.dialect.lay(layer()), epoch=5)
+    for tampered in ("flush set inet containment epoch", "add element inet containment epoch { 9 }"):
+        site.did(Script("nft -f -", tampered + "\n"))
+        site.did(site.dialect.lay(layer()), epoch=7)
+        seen = site.observed()
+        assert (seen.epoch, seen.foreign) == (7, ())
 
 
 def test_a_second_narrower_layer_opens_nothing(site: Site) -> None:
