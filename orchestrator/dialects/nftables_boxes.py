@@ -7,6 +7,7 @@ beside the other is again a few boxes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from orchestrator.domain.element_index import ElementIndex
@@ -26,7 +27,8 @@ def disjoint(elements: Iterable[Element]) -> tuple[Element, ...]:
     return ordered(laid)
 
 
-def refuse_overlap(elements: Iterable[Element]) -> tuple[Element, ...]:
+@lru_cache(maxsize=4)  # a change is rendered three times: to open, to confirm, to close
+def refuse_overlap(elements: tuple[Element, ...]) -> tuple[Element, ...]:
     """The elements in normal form, those that lie inside another left out.
 
     Raises ValueError when two overlap in part: an opening is closed by the very element that opened it, so it is

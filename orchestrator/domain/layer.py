@@ -8,6 +8,7 @@ device; a packet must pass every one of them, so a second, narrower cut-off neve
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
@@ -130,7 +131,7 @@ class DeviceChange(Model):
     openings: tuple[Opening, ...] = ()
     releases: tuple[PortName, ...] = ()
 
-    @property
+    @cached_property
     def elements(self) -> tuple[Element, ...]:
         return ordered(opening.element for opening in self.openings)
 

@@ -36,7 +36,7 @@ def disjoint(elements: Iterable[Element]) -> tuple[Element, ...]:
     """The same packets, without overlap, in normal order; fewer elements where neighbours join."""
     listed = tuple(elements)
     if len({(element.family, element.protocol) for element in listed}) == len(listed):
-        return ordered(listed)  # the usual flow: one element per family, and nothing to overlap with
+        return listed if len(listed) == 1 else ordered(listed)  # the usual flow: one element per family, and nothing to overlap with
     return elements_in(packets_of(listed))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Literal
 
@@ -128,6 +129,7 @@ def address_of(family: Family, value: int) -> Address:
     return IPv4Address(value) if family == 4 else IPv6Address(value)
 
 
+@lru_cache(maxsize=65536)
 def describe_range(family: Family, addresses: Interval) -> str:
     """`any`, a prefix, or `first-last` when it is no prefix."""
     if addresses == whole(family):

@@ -30,6 +30,8 @@ def prove_releases(
     `layers` lie applied on the devices. A layer with a scope closes only part of its guard and proves nothing; neither
     does a device that is `untrusted`, nor a coarse guard of an `unfenced` one (a late command can reopen it).
     """
+    if not any(releases.values()):
+        return
     closed = {
         (device, name)
         for device, laid in layers.items()
