@@ -44,7 +44,10 @@ class About:
 
 @dataclass(frozen=True)
 class Material:
-    """What goes in beside the events. `site_key` is the public key, `ssh-ed25519 AAAA…`; `attachments` name → content."""
+    """What goes in beside the events. `site_key` is the public key, `ssh-ed25519 AAAA…`; `attachments` name → content.
+
+    `allowed_signers` serves for a log in which nothing was ratified.
+    """
 
     site_key: str
     allowed_signers: str = ""
@@ -74,13 +77,27 @@ def create_export(
     before = log.head()
     if at is not None and not 0 <= at < before.size:
         raise InputError(f"there is no event {at}: the log has {before.size}", advice="give --at the number of its last event")
-    incidents = {event.body["incident"] for event in log.read() if isinstance(event.body.get("incident"), str)} - {""}
+    incidents, rehearsal = _named_before(log.read())
     if about.incident and incidents and about.incident not in incidents:
         raise UnknownName(f"the log knows no incident {about.incident!r}", advice=f"it knows {', '.join(sorted(incidents))}")
     now = clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = {"head": {"size": before.size, "root": before.root}, "incident": about.incident, "tlp": about.tlp, "last": at}
+    if rehearsal:
+        body["rehearsal"] = True
     size = log.append([NewEvent(EventType.EXPORT_CREATED, now, about.by, body)]).size
     return write_export(log.read(), size if at is None else at + 1, signatures, out, about, material)
+
+
+def _named_before(events: Iterable[Event]) -> tuple[set[str], bool]:
+    """The incidents that the log names (an earlier export's wish names none), and whether the policy in force is a rehearsal's."""
+    incidents, rehearsal = set[str](), False
+    for event in events:
+        if event.type is EventType.POLICY_RATIFIED:
+            rehearsal = event.body.get("rehearsal") is True
+        incident = event.body.get("incident")
+        if isinstance(incident, str) and incident and event.type is not EventType.EXPORT_CREATED:
+            incidents.add(incident)
+    return incidents, rehearsal
 
 
 def write_export(events: Iterable[Event], size: int, signatures: Signatures, out: Path, about: About, material: Material) -> Export:
@@ -124,6 +141,7 @@ class _Passed:
     chain: Chain = field(default_factory=Chain)
     votes: list[Event] = field(default_factory=list)
     rehearsal: bool = False
+    allowed_signers: str | None = None  # as last ratified
     first_at: str = ""
     last_at: str = ""
     id: str = ""
@@ -159,7 +177,7 @@ def _write(folder: Path, events: Iterable[Event], size: int, signatures: Signatu
         raise InputError(f"there are {passed.chain.size} events, not {size}")
     (folder / "votes/index.tsv").write_text("".join(verifier.vote_row(exported(vote)) for vote in passed.votes), encoding="utf-8")
     _write_head(folder, passed, signatures, about)
-    _write_people(folder, material)
+    _write_people(folder, material, passed.allowed_signers)
     for name, content in material.attachments.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -176,6 +194,8 @@ def _checked(events: Iterable[Event], size: int, passed: _Passed) -> Iterator[Ev
             return
         passed.chain = passed.chain.follow(event)
         passed.rehearsal = passed.rehearsal or event.body.get("rehearsal") is True
+        if event.type is EventType.POLICY_RATIFIED:
+            passed.allowed_signers = str(event.body.get("allowed_signers", ""))
         passed.first_at = passed.first_at or event.at
         passed.last_at = event.at
         yield event
@@ -197,9 +217,14 @@ def _write_head(folder: Path, passed: _Passed, signatures: Signatures, about: Ab
     (folder / "checkpoint.sig").write_text(signatures.sign(verifier.CHECKPOINT_NAMESPACE, text), encoding="ascii")
 
 
-def _write_people(folder: Path, material: Material) -> None:
+def _write_people(folder: Path, material: Material, ratified: str | None) -> None:
+    """The keys that counted: those ratified; the file's only where nothing was ever ratified."""
     site = verifier.site_line(material.site_key)
-    people = [line for line in material.allowed_signers.splitlines() if line.split(maxsplit=1)[:1] != [verifier.SITE]]
+    people = [
+        line
+        for line in (material.allowed_signers if ratified is None else ratified).splitlines()
+        if line.split(maxsplit=1)[:1] != [verifier.SITE]
+    ]
     (folder / "allowed_signers").write_text("".join(f"{line}\n" for line in [*people, site]), encoding="utf-8")
     (folder / "site_key.pub").write_text(material.site_key + "\n", encoding="ascii")
 

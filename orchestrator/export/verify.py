@@ -7,7 +7,8 @@
 2. the Merkle root (RFC 6962) over all events equals the one in `checkpoint`, and every head that an event has recorded
    or that is known from outside (paper logbook, an older export) is the head of the first SIZE events
 3. `checkpoint` and SHA256SUMS are signed by the site key: the trusted one if given, else the one in the export
-4. every vote's statement is signed by its person's key, which was valid at that time, and says what the vote counts for
+4. every vote's statement is signed by its person's key, which was valid at that time and in the keys ratified by then, and
+   says what the vote counts for; every ratification is signed by keys that were in force before it (the first: by its own)
 5. every file has the digest that SHA256SUMS and the manifest say; none is missing, none was added
 
 Verdicts: `genuine` (exit 0): all of it holds, and the site key is the trusted one, given from outside. `consistent, not
@@ -41,6 +42,7 @@ SITE = "orchestrator"  # the site key's name in allowed_signers
 CHECKPOINT_NAMESPACE = "orchestrator-checkpoint@v1"
 EXPORT_NAMESPACE = "orchestrator-export@v1"
 VOTE_NAMESPACE = "reconnect-approval@v1"
+RATIFICATION_NAMESPACE = "policy-ratification@v1"
 FIELDS = ("seq", "previous", "type", "at", "actor", "stage", "device", "body")
 NOT_IN_SUMS = ("SHA256SUMS", "SHA256SUMS.sig")
 NOT_IN_MANIFEST = (*NOT_IN_SUMS, "manifest.json")
@@ -59,11 +61,16 @@ class Broken(Exception):
 
 @dataclass
 class Events:
-    """What reading the events leaves behind: leaf hashes, votes, recorded heads (seq, size, root), rehearsal or not."""
+    """What reading the events leaves behind: leaf hashes, votes, recorded heads (seq, size, root), rehearsal or not.
+
+    `ratifications` in order; `keys`: number of a vote or ratification -> the `allowed_signers` text that it is checked with.
+    """
 
     leaves: list[bytes] = field(default_factory=list)
     votes: list[dict[str, Any]] = field(default_factory=list)
     heads: list[tuple[int, int, str]] = field(default_factory=list)
+    ratifications: list[dict[str, Any]] = field(default_factory=list)
+    keys: dict[int, str] = field(default_factory=dict)
     rehearsal: bool = False
 
 
@@ -143,7 +150,7 @@ def roots_at(leaves: list[bytes], sizes: set[int]) -> dict[int, str]:
 
 def read_events(folder: Path, root: str) -> Events:
     """Reads and checks all events; `root` is the checkpoint's. Raises Broken naming the first bad one."""
-    found, lines = Events(), []
+    found, lines, keys = Events(), [], None
     if (folder / "events.jsonl").is_symlink() or not (folder / "events.jsonl").is_file():
         raise Broken("events.jsonl", "missing", "events.jsonl is missing, or is no regular file")
     with (folder / "events.jsonl").open("rb") as file:
@@ -154,8 +161,14 @@ def read_events(folder: Path, root: str) -> Events:
                 continue
             body = event["body"]
             found.rehearsal = found.rehearsal or body.get("rehearsal") is True
+            if event["type"] == "PolicyRatified":
+                found.ratifications.append(event)
+                found.keys[event["seq"]] = keys if keys is not None else str(body.get("allowed_signers"))
+                keys = str(body.get("allowed_signers"))
             if event["type"] == "VoteCast":
                 found.votes.append(event)
+                if keys is not None:
+                    found.keys[event["seq"]] = keys
                 body = {**body, "head": vote_statement(event).get("log_head")}
             head = body.get("head")
             if isinstance(head, dict) and type(head.get("size")) is int and isinstance(head.get("root"), str):
@@ -359,6 +372,31 @@ def check_vote(folder: Path, signers: str, event: dict[str, Any], can_verify: bo
         raise
 
 
+def check_ratification(keys: str, event: dict[str, Any], can_verify: bool) -> None:
+    """One ratification: its signers have signed these digests and these keys. Raises Broken."""
+    body, seq = event["body"], event["seq"]
+    text, votes = body.get("statement"), body.get("votes")
+    try:
+        statement = parse(text) if isinstance(text, str) else None
+    except ValueError:
+        statement = None
+    if not isinstance(statement, dict) or not isinstance(votes, list) or not votes:
+        raise Broken("events.jsonl", "signature", f"the ratification of event {seq} is signed by nobody", seq)
+    keys_digest = hashlib.sha256(str(body.get("allowed_signers")).encode("utf-8")).hexdigest()
+    said = {**{key: body.get(key) for key in ("policy_digest", "inventory_digest")}, "allowed_signers_digest": keys_digest}
+    for key in said:
+        if statement.get(key) != said[key]:
+            raise Broken("events.jsonl", "signature", f"the {key} that was signed is not the one that event {seq} ratifies", seq)
+    when = vote_row({**event, "stage": None}).split("\t")[2]
+    for vote in votes if can_verify else []:
+        person, signature = (str(vote.get(key)) for key in ("person", "signature")) if isinstance(vote, dict) else ("", "")
+        try:
+            check_signature(keys, person, RATIFICATION_NAMESPACE, str(text).encode("utf-8"), "events.jsonl", signature, when)
+        except Broken as error:
+            error.finding["event"] = seq
+            raise
+
+
 # 5. Files
 
 
@@ -463,7 +501,9 @@ def verify_folder(folder: Path, trusted: list[str] | None, known_heads: list[tup
     people = (report.attempt(read, folder, "allowed_signers") or b"").decode("utf-8", "replace")
     before = len(report.findings)
     for vote in events.votes if events else []:  # 4
-        report.attempt(check_vote, folder, people, vote, can_verify)
+        report.attempt(check_vote, folder, events.keys.get(vote["seq"], people), vote, can_verify)
+    for ratification in events.ratifications if events else []:
+        report.attempt(check_ratification, events.keys[ratification["seq"]], ratification, can_verify)
     votes_hold = len(report.findings) == before
     report.findings.extend(check_files(folder))  # 5
     if events and votes_hold:

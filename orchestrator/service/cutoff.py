@@ -94,7 +94,7 @@ class Cutoff:
         from orchestrator.service.cutoff_record import INTENT_WAITS_S, Recorder
 
         self._recorder = Recorder(self._around.log, self._around.spool)
-        self._events = Events(self._epoch, self._around.now)
+        self._events = Events(self._epoch, self._around.now, rehearsal=self._verdict.rehearsal)
         self._recorder.record(self._events.ordered(self._verdict, [cut.device for cut in self._cuts]), within_s=INTENT_WAITS_S)
 
     # 5: the layer

@@ -18,14 +18,15 @@ ACTOR = "emergency"  # nobody has logged in; who says to have ordered it is `by`
 
 
 class Events:
-    def __init__(self, epoch: int, now: Callable[[], datetime]) -> None:
-        self._epoch, self._now = epoch, now
+    """Of one cut-off; with the pack of a rehearsal every one of them says so."""
+
+    def __init__(self, epoch: int, now: Callable[[], datetime], *, rehearsal: bool) -> None:
+        self._epoch, self._now, self._rehearsal = epoch, now, rehearsal
 
     def ordered(self, verdict: Verdict, devices: list[str]) -> NewEvent:
         return self._event(
             EventType.CUTOFF_ORDERED,
-            {"profile": verdict.profile, "reason": verdict.reason, "by": verdict.by, "pack": verdict.pack, "devices": devices,
-             "rehearsal": verdict.rehearsal},
+            {"profile": verdict.profile, "reason": verdict.reason, "by": verdict.by, "pack": verdict.pack, "devices": devices},
         )  # fmt: skip
 
     def sessions(self, cut: Cut, sessions: Sessions, sha256: str, file: str) -> NewEvent:
@@ -47,4 +48,4 @@ class Events:
 
     def _event(self, kind: EventType, body: Mapping[str, Any], device: str | None = None) -> NewEvent:
         at = self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        return NewEvent(kind, at, ACTOR, {"epoch": self._epoch, **body}, device=device)
+        return NewEvent(kind, at, ACTOR, {"epoch": self._epoch, **body, "rehearsal": self._rehearsal}, device=device)
