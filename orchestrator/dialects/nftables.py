@@ -145,19 +145,19 @@ sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
         open already is refused by the kernel ("File exists"), with everything beside it."""
         lines = list(FENCE)
         for element in _openings(change):
-            lines += [_element("add", element), _element("delete", element), _element("add", element, "timeout {confirm}s")]
+            lines += _element_lines(element, ("add", ""), ("delete", ""), ("add", "timeout {confirm}s"))
         return Script("nft -f -", _text(lines))
 
     def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
         """Refused whole when one of the elements is gone, because its window has passed: a late word reopens nothing."""
         lines = list(FENCE)
         for element in _openings(change):
-            lines += [_element("delete", element), _element("add", element, "timeout {until}s" if until else "")]
+            lines += _element_lines(element, ("delete", ""), ("add", "timeout {until}s" if until else ""))
         return Script("nft -f -", _text(lines))
 
     def close(self, change: DeviceChange) -> Script:
         elements = _openings(change)
-        lines = [line for element in elements for line in (_element("add", element), _element("delete", element))]
+        lines = [line for element in elements for line in _element_lines(element, ("add", ""), ("delete", ""))]
         return Script("sh", _text(["set -eu", "nft -f - <<'RULES'", *lines, "RULES", *nftables_sessions.kill_commands(elements)]))
 
     def lift(self) -> Script:
@@ -178,8 +178,10 @@ def _openings(change: DeviceChange) -> tuple[Element, ...]:
     return refuse_overlap(change.elements)
 
 
-def _element(verb: str, element: Element, option: str = "") -> str:
-    return f"{verb} element {TABLE} {box_set('open', element)} {{ {' '.join(filter(None, (box_words(element), option)))} }}"
+def _element_lines(element: Element, *steps: tuple[str, str]) -> list[str]:
+    """One line per (verb, option)."""
+    place, words = f"element {TABLE} {box_set('open', element)} {{", box_words(element)
+    return [f"{verb} {place} {words} {option}{' ' if option else ''}}}" for verb, option in steps]
 
 
 def _text(lines: list[str]) -> str:

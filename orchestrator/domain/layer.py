@@ -74,7 +74,8 @@ class Element(Model):
 
 def ordered(elements: Iterable[Element]) -> tuple[Element, ...]:
     """Sorted and without repetition: the normal form that fingerprints compare."""
-    return tuple(sorted(set(elements), key=Element.sort_key))
+    found = {element.sort_key(): element for element in elements}  # the key says all: cheaper to hash than the element
+    return tuple(found[key] for key in sorted(found))
 
 
 class Layer(Model):

@@ -44,12 +44,16 @@ def paths(site: Site, policy: Policy) -> Iterator[Problem]:
             yield in_inventory("devices", device.name, "management", message=message, advice=advice)
         ways[device.name] = way or ()
     kinds = {zone.name: zone.kind for zone in site.zones}
+    crossing: dict[tuple[str, str], list[str]] = {}  # (device, its interface or port) → whose management path crosses it
+    for managed, way in ways.items():
+        for place in dict.fromkeys((point.owner, point.name) for point in way):
+            crossing.setdefault(place, []).append(managed)
     for profile in policy.profiles:
         for name, guard in profile.layers.items():
             device = site.device(name)
             for index, item in enumerate(guard):
                 where = ("profiles", profile.name, "layers", name, index)
-                cut = [managed for managed, way in ways.items() if any(point.owner == name and point.name == item for point in way)]
+                cut = crossing.get((name, item), [])
                 zone = next((part.zone for part in device.attachments if part.name == item), "")
                 if cut:
                     message = f"guarding {item} of {name} would cut the management path of {', '.join(sorted(cut))} ({told(ways[cut[0]])})"
