@@ -121,6 +121,7 @@ class _Around:
         vantage_points = [host for host in site.hosts if host.is_vantage_point]
         self._strangers = [(zone, address) for host in vantage_points for zone, address in _first_outside(site, host)]
         self._inside = [(zone, own) for host in vantage_points for zone, own in addresses_in(site, host, external=False)]
+        self._askers = {own.ip for host in vantage_points for interface in host.interfaces for own in interface.addresses}
         self._published = {version: published_services(site, version) for version in (4, 6)}
         self._asked_at_large: set[int] = set()
         self._asked_published: set[tuple[Address, str]] = set()
@@ -128,22 +129,29 @@ class _Around:
     def beside(self, flow: Flow, asked: Question) -> Iterator[Question]:
         """What does not depend on the question, only on who asks, is given once."""
         version = asked.inside.version
-        for zone, address in self._strangers:  # somebody else to the same service, or the application to somebody else
-            if address.version == version and address != asked.outside:
-                yield asked._replace(outside=address, zone=zone)
+        others = [(zone, address) for zone, address in self._strangers if address.version == version and address != asked.outside]
         if flow.direction == "in":
-            if (asked.outside, asked.zone) not in self._asked_published:
-                self._asked_published.add((asked.outside, asked.zone))
-                for inside, service in self._published[version]:  # the same partner to anything else that is published
-                    yield asked._replace(inside=inside, service=service, terminates_on=None)
-            for service in _declared(self._site, asked.inside):  # and to the other services of the same application
-                yield asked._replace(service=service)
+            for zone, address in others:  # somebody else to the same service
+                yield asked._replace(outside=address, zone=zone)
+            if asked.outside in self._askers:
+                yield from self._by_the_same(asked)
         else:
+            for zone, address in others if asked.inside in self._askers else ():  # the application to somebody else
+                yield asked._replace(outside=address, zone=zone)
             for other in self._in_its_place(asked.inside):
                 yield asked._replace(inside=other)
         if version not in self._asked_at_large:
             self._asked_at_large.add(version)
             yield from self._at_large(version)
+
+    def _by_the_same(self, asked: Question) -> Iterator[Question]:
+        """The same partner to anything else that is published, and to the other services of the same application."""
+        if (asked.outside, asked.zone) not in self._asked_published:
+            self._asked_published.add((asked.outside, asked.zone))
+            for inside, service in self._published[asked.inside.version]:
+                yield asked._replace(inside=inside, service=service, terminates_on=None)
+        for service in _declared(self._site, asked.inside):
+            yield asked._replace(service=service)
 
     def _at_large(self, version: int) -> Iterator[Question]:
         """From the inside to the outside: to the first stranger, once per family."""

@@ -70,11 +70,8 @@ def way_in(site: Site, hops: Sequence[Hop], address: Address) -> tuple[Hop, ...]
     first = next((hop for hop in hops if not _is_switch(site, hop.device)), None)
     if first is None:
         return ()
-    known = _remembered(Same(site)).inward
-    if (first, address) not in known:
-        traced = _follow(site, site.device(first.device), first.enters, address, [])
-        known[first, address] = () if traced is None else traced.hops
-    return known[first, address]
+    traced = _follow(site, site.device(first.device), first.enters, address, [])
+    return () if traced is None else traced.hops
 
 
 def routers(site: Site, hops: Sequence[Hop]) -> tuple[str, ...]:
@@ -124,7 +121,7 @@ class _Remembered:
         self._site = site
         self._tables: dict[int, tuple[Node, PrefixTable[tuple[Interface, Address | None]]]] = {}
         self.ways: dict[tuple[str, str | None, Address, Prefix], tuple[Hop, ...]] = {}
-        self.inward: dict[tuple[Hop, Address], tuple[Hop, ...]] = {}
+        self.onward: dict[tuple[str, str | None, Address], _Traced] = {}
 
     def routes(self, node: Node) -> PrefixTable[tuple[Interface, Address | None]]:
         known = self._tables.get(id(node))  # the node is kept beside its table, so that its id is nobody else's
@@ -229,19 +226,32 @@ def _gateway(site: Site, host: Host, target: Address) -> Address | None:
 
 
 def _follow(site: Site, device: Device, enters: str | None, target: Address, hops: list[Hop]) -> _Traced | None:
-    for _ in range(MOST_HOPS):
-        out = route(site, device, target)
-        if out is None:
-            return None
-        leaves, via = out
-        hops.append(Hop(device.name, enters, leaves.name))
-        here = Point("interface", device.name, leaves.name)
-        far = owner_of(site, via) if via is not None else None
-        if via is None or far is None or not isinstance(far[0], Device):
-            return _deliver(site, here, via or target, hops)
-        hops += _switched(layer2_path(site, here, Point("interface", far[0].name, far[1].name)) or ())
-        device, enters = far[0], far[1].name
-    return None
+    traced = _onward(site, device, enters, target, MOST_HOPS)
+    return None if traced is None else _Traced((*hops, *traced.hops), traced.last)
+
+
+def _onward(site: Site, device: Device, enters: str | None, target: Address, most: int) -> _Traced | None:
+    """From the device on; remembered, because many ways end alike."""
+    known = _remembered(Same(site)).onward
+    key = (device.name, enters, target)
+    if key in known:
+        return known[key]
+    out = route(site, device, target) if most else None
+    if out is None:
+        return None
+    leaves, via = out
+    hops = [Hop(device.name, enters, leaves.name)]
+    here = Point("interface", device.name, leaves.name)
+    far = owner_of(site, via) if via is not None else None
+    if via is None or far is None or not isinstance(far[0], Device):
+        known[key] = _deliver(site, here, via or target, hops)
+        return known[key]
+    rest = _onward(site, far[0], far[1].name, target, most - 1)
+    if rest is None:
+        return None
+    switches = _switched(layer2_path(site, here, Point("interface", far[0].name, far[1].name)) or ())
+    known[key] = _Traced((*hops, *switches, *rest.hops), rest.last)
+    return known[key]
 
 
 def _deliver(site: Site, here: Point, target: Address, hops: list[Hop]) -> _Traced:
