@@ -12,6 +12,7 @@ from orchestrator.domain.plan import Plan, RenderedScript
 from orchestrator.domain.planning import plan_stage
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.state import SiteState
+from orchestrator.service.garbage import without_collecting
 
 _REMEMBERED = 16
 
@@ -44,19 +45,20 @@ class Planner:
             *(tuple(part.items()) for part in (slots, opened, released)),
         )
         if key not in self._made:
-            plan = plan_stage(
-                ratified.site,
-                ratified.policy,
-                declared,
-                layers_in_force=layers_in_force(ratified.site, ratified.policy, slots),
-                already_open=opened,
-                already_released=released,
-                policy_digest=ratified.policy_digest,
-                inventory_digest=ratified.inventory_digest,
-                render=self._render,
-                partners=chosen,
-                unfenced=self._unfenced(ratified.site),
-            )
+            with without_collecting():
+                plan = plan_stage(
+                    ratified.site,
+                    ratified.policy,
+                    declared,
+                    layers_in_force=layers_in_force(ratified.site, ratified.policy, slots),
+                    already_open=opened,
+                    already_released=released,
+                    policy_digest=ratified.policy_digest,
+                    inventory_digest=ratified.inventory_digest,
+                    render=self._render,
+                    partners=chosen,
+                    unfenced=self._unfenced(ratified.site),
+                )
             while len(self._made) >= _REMEMBERED:
                 self._made.pop(next(iter(self._made)))
             self._made[key] = plan
