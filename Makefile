@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint install system-packages lock bench-cutoff prove clean
+.PHONY: demo test check lint install system-packages lock bench-cutoff bench-policy prove clean
 
 demo: install
 	@$(BIN)/python -m orchestrator demo
@@ -20,6 +20,9 @@ check: install
 
 bench-cutoff: install
 	@$(BIN)/python -m benchmarks.cutoff
+
+bench-policy: install
+	@$(BIN)/python -m benchmarks.policy
 
 prove: install
 	$(BIN)/python -m benchmarks.prove

@@ -81,6 +81,8 @@ class Box:
     def whole_from(self) -> int:
         """The dimension (of `ranges`) from which on nothing is narrowed; `DIMENSIONS` when the source is."""
         found = DIMENSIONS
+        if self.source != whole(self.family):
+            return found  # the usual box
         wholes = (None, BOTH_WAYS, ANY_PROTOCOL, ANY_SELECTOR, whole(self.family), whole(self.family))
         for interval, limits in zip(reversed(self.ranges()), reversed(wholes), strict=True):
             if interval != limits:

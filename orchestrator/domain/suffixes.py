@@ -25,11 +25,19 @@ class Suffixes:
         self.rest: list[list[int]] = [[] for _ in range(dimensions)]  # the suffix behind it, one level down
         self.whole: list[set[int]] = [*(set() for _ in range(dimensions)), {0}]  # those that contain every point of their depth
         self._numbers: list[dict[tuple[Interval, int, bool], int]] = [{} for _ in range(dimensions)]
+        self._boxes: dict[tuple[Interval, ...], int] = {}
         self._unions: list[dict[Cell, Node]] = [{} for _ in range(dimensions)]
         self._chains: list[dict[int, Node]] = [{} for _ in range(dimensions)]
 
     def number(self, box: Sequence[Interval], whole_from: int | None = None) -> int:
         """The number of a box at depth 0. From dimension `whole_from` on it is the whole (None: no such promise)."""
+        box = tuple(box)
+        number = self._boxes.get(box)
+        if number is None:
+            number = self._boxes[box] = self._numbered(box, whole_from)
+        return number
+
+    def _numbered(self, box: tuple[Interval, ...], whole_from: int | None) -> int:
         known = 0
         for depth in range(self.dimensions - 1, -1, -1):
             whole = whole_from is not None and depth >= whole_from
