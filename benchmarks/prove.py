@@ -20,6 +20,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 JOBS: dict[str, list[str]] = {
     "demo": ["-m", "orchestrator", "demo"],
     "bench-cutoff": ["-m", "benchmarks.cutoff"],
+    "bench-policy": ["-m", "benchmarks.policy"],
 }
 
 
