@@ -164,9 +164,16 @@ class _Around:
     def _in_its_place(self, inside: Address) -> tuple[Address, ...]:
         """Another vantage point of the same zone, and the first one of another zone."""
         zone = self._site.zone_of(inside).name
-        others = [(where, own) for where, own in self._inside if own.version == inside.version and own != inside]
-        near = [own for where, own in others if where == zone][:1]
-        return (*near, *[own for where, own in others if where != zone][:1])
+        others = ((where, own) for where, own in self._inside if own.version == inside.version)
+        near = far = None
+        for where, own in others:
+            if where == zone and near is None and own != inside:
+                near = own
+            elif where != zone and far is None and own != inside:
+                far = own
+            if near is not None and far is not None:
+                break
+        return tuple(own for own in (near, far) if own is not None)
 
 
 def published_services(site: Site, version: int) -> tuple[tuple[Address, FlowService], ...]:

@@ -122,6 +122,7 @@ class _Remembered:
         self._tables: dict[int, tuple[Node, PrefixTable[tuple[Interface, Address | None]]]] = {}
         self.ways: dict[tuple[str, str | None, Address, Prefix], tuple[Hop, ...]] = {}
         self.onward: dict[tuple[str, str | None, Address], _Traced] = {}
+        self.links: dict[tuple[Point, Point], tuple[Hop, ...] | None] = {}
 
     def routes(self, node: Node) -> PrefixTable[tuple[Interface, Address | None]]:
         known = self._tables.get(id(node))  # the node is kept beside its table, so that its id is nobody else's
@@ -211,7 +212,7 @@ def _trace(site: Site, host: Host, interface: Interface, target: Address) -> _Tr
     far = owner_of(site, via) if via is not None else None
     if far is None or not isinstance(far[0], Device):
         return None
-    hops = list(_switched(layer2_path(site, start, Point("interface", far[0].name, far[1].name)) or ()))
+    hops = list(_between(site, start, Point("interface", far[0].name, far[1].name)) or ())
     return _follow(site, far[0], far[1].name, target, hops)
 
 
@@ -249,7 +250,7 @@ def _onward(site: Site, device: Device, enters: str | None, target: Address, mos
     rest = _onward(site, far[0], far[1].name, target, most - 1)
     if rest is None:
         return None
-    switches = _switched(layer2_path(site, here, Point("interface", far[0].name, far[1].name)) or ())
+    switches = _between(site, here, Point("interface", far[0].name, far[1].name)) or ()
     known[key] = _Traced((*hops, *switches, *rest.hops), rest.last)
     return known[key]
 
@@ -259,10 +260,19 @@ def _deliver(site: Site, here: Point, target: Address, hops: list[Hop]) -> _Trac
     owner = owner_of(site, target)
     if owner is not None:
         end = Point("interface", owner[0].name, owner[1].name)
-        way = layer2_path(site, here, end)
-        if way is not None:
-            return _Traced((*hops, *_switched(way)), end)
+        switches = _between(site, here, end)
+        if switches is not None:
+            return _Traced((*hops, *switches), end)
     return _Traced(tuple(hops), here)
+
+
+def _between(site: Site, start: Point, end: Point) -> tuple[Hop, ...] | None:
+    """The switches between two places that share a link; None when they do not."""
+    known = _remembered(Same(site)).links
+    if (start, end) not in known:
+        way = layer2_path(site, start, end)
+        known[start, end] = None if way is None else tuple(_switched(way))
+    return known[start, end]
 
 
 def _switched(way: Sequence[Point]) -> list[Hop]:
