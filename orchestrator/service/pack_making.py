@@ -61,7 +61,7 @@ def make_pack(
 
 
 def _profile(site: Site, policy: Policy, profile: Profile, host_keys: HostKeys, dialect_for: DialectFor) -> dict[str, Any]:
-    layers = layers_of(site, policy, profile.name)
+    layers = tuple(_as_it_can(layer, site, dialect_for) for layer in layers_of(site, policy, profile.name))
     wave = waves(site, [layer.device for layer in layers])
     ordered = sorted(layers, key=lambda layer: wave[layer.device])
     guarded = {(layer.device, guard) for layer in layers for guard in layer.guard}
@@ -80,6 +80,15 @@ def _profile(site: Site, policy: Policy, profile: Profile, host_keys: HostKeys, 
         "manual": [step for layer in ordered for step in _by_hand(site, site.device(layer.device), layer)],
         "kept": list(_kept(site, policy, profile)),
     }
+
+
+def _as_it_can(layer: Layer, site: Site, dialect_for: DialectFor) -> Layer:
+    """What keeps flows on a device whose words close whole is a finding of `policy check`. A cut from files that nobody
+    has checked closes it whole rather than not at all."""
+    traits = dialect_for(site.device(layer.device).platform.value).traits
+    if layer.coarse or traits.composition is not Composition.CLOSE_ONLY:
+        return layer
+    return layer.model_copy(update={"coarse": True, "keep": (), "scope": ()})
 
 
 def _instead(site: Site, policy: Policy, profile: Profile, host_keys: HostKeys, dialect_for: DialectFor) -> dict[str, Any]:

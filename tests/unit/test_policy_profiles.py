@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.inventory_yaml import read_inventory
+from orchestrator.adapters.policy_yaml import read_policy
+from orchestrator.dialects import dialect_for
+from orchestrator.dialects.base import Composition
+from orchestrator.domain.checks.exits import KEEPS_FLOWS
+from orchestrator.domain.network import Platform
+from orchestrator.service.pack_making import make_pack
 from tests.unit.broken_files import Broken as B
-from tests.unit.broken_files import assert_found
+from tests.unit.broken_files import assert_found, copy_files, edit
 
 CASES = (
     B(
@@ -89,8 +96,29 @@ CASES = (
         "      rtr-isp: [up0]\n    scope_zones",
         "rtr-isp: [up0]",
         "cannot confine the cut to vendors",
-        "grain flow instead",
+        "guard a firewall instead",
         after="  vendors:",
+    ),
+    B(
+        "scope at a switch that could tell flows apart, but closes ports",
+        "profiles.yaml",
+        "      vpn: [wan0]\n    scope_zones",
+        "      sw-dmz: [p-ght]\n    scope_zones",
+        "sw-dmz: [p-ght]",
+        "sw-dmz closes p-ght whole: it cannot confine the cut to vendors",
+        "guard a firewall instead",
+        after="  vendors:",
+    ),
+    B(
+        "kept flow through such a switch",
+        "profiles.yaml",
+        "      fw-ext: [wan0]\n",
+        "      fw-ext: [wan0]\n      sw-dmz: [fwext-out]\n",
+        "decisions:",
+        "samu-hub is kept, but it crosses sw-dmz, which internet closes whole",
+        "or decide `cut`",
+        found_in="flows.yaml",
+        found_after="  samu-hub:",
     ),
     B(
         "inside scope",
@@ -146,7 +174,7 @@ CASES = (
         "    flow: anssi-collection\n",
         "telephony-trunk:",
         "anssi-collection is kept, but it crosses rtr-isp",
-        "grain flow",
+        "guard a firewall",
     ),
     B(
         "kept and cut",
@@ -230,3 +258,20 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_contradiction_is_located_and_explained(case: B, tmp_path: Path) -> None:
     assert_found(case, tmp_path)
+
+
+def test_what_the_check_holds_of_a_platform_is_what_its_words_can() -> None:
+    for platform in Platform:
+        assert (platform in KEEPS_FLOWS) is (dialect_for(platform).traits.composition is not Composition.CLOSE_ONLY)
+
+
+def test_files_that_nobody_checked_still_cut_such_a_switch_whole(tmp_path: Path) -> None:
+    inventory, policy = copy_files(tmp_path)
+    edit(policy / "profiles.yaml", "      vpn: [wan0]\n    scope_zones", "      sw-dmz: [p-ght]\n    scope_zones", "  vendors:")
+    body = make_pack(
+        read_inventory(inventory).site, read_policy(policy).policy, policy_digest="a" * 64, inventory_digest="b" * 64,
+        made_at="2026-06-23T21:00:00.000Z", ratified=False, host_keys={}, dialect_for=dialect_for,
+    )  # fmt: skip
+    (device,) = body["profiles"]["vendors"]["devices"]
+    assert device["layer"]["coarse"] is True
+    assert "p-ght" in device["lay"]["text"]

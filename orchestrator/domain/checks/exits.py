@@ -14,6 +14,7 @@ GRAINS = {
     Platform.OPENVSWITCH: {Grain.PORT, Grain.FLOW, Grain.MANUAL},
     Platform.FRR: {Grain.ROUTE, Grain.MANUAL},
 }
+KEEPS_FLOWS = frozenset({Platform.NFTABLES})  # the words that we have for the others close whole, whatever the box could do
 
 
 def devices(site: Site, policy: Policy) -> Iterator[Problem]:

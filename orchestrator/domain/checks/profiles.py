@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.cabling import separated, told
+from orchestrator.domain.checks.exits import KEEPS_FLOWS
 from orchestrator.domain.checks.problem import Key, Problem, in_policy
 from orchestrator.domain.network import Device, Grain, Site, ZoneKind
 from orchestrator.domain.policy import Flow, KeptFlow, Level, Partner, Policy, Profile
@@ -31,7 +32,7 @@ def layers(site: Site, policy: Policy) -> Iterator[Problem]:
                     yield in_policy(*where, index, message=f"{item} is named twice", advice="name each interface once")
             if profile.scope_zones and is_coarse(device):
                 message = f"{name} closes {', '.join(guard)} whole: it cannot confine the cut to {', '.join(profile.scope_zones)}"
-                yield in_policy(*where, message=message, advice="guard a device of grain flow instead, or drop `scope_zones`")
+                yield in_policy(*where, message=message, advice="guard a firewall instead, or drop `scope_zones`")
         for index, zone in enumerate(profile.scope_zones):
             if not site.zone(zone).is_external:
                 message = f"the scope {zone} is not an external zone"
@@ -115,7 +116,7 @@ def _kept(site: Site, profile: Profile, kept: KeptFlow) -> Iterator[Problem]:
 
 def _closed_whole(where: tuple[Key, ...], profile: Profile, name: str, hop: Hop) -> Problem:
     message = f"{name} is kept, but it crosses {hop.device}, which {profile.name} closes whole"
-    return in_policy(*where, message=message, advice=f"guard a device of grain flow instead of {hop.device}, or decide `cut`")
+    return in_policy(*where, message=message, advice=f"guard a firewall instead of {hop.device}, or decide `cut`")
 
 
 def guards(profile: Profile, hop: Hop) -> bool:
@@ -126,7 +127,7 @@ def guards(profile: Profile, hop: Hop) -> bool:
 
 def is_coarse(device: Device) -> bool:
     """Closed whole: it cannot tell one flow from another."""
-    return Grain.FLOW not in device.grain
+    return Grain.FLOW not in device.grain or device.platform not in KEEPS_FLOWS
 
 
 def _hit(site: Site, policy: Policy, profile: Profile, flow: Flow) -> Hop | None:
