@@ -231,6 +231,15 @@ class Site(Model):
         """Cheap on purpose: graphs and ways are cached per site, and hashing every address each time cost more than they do."""
         return hash((self.name, len(self.zones), len(self.devices), len(self.hosts)))
 
+    def __eq__(self, other: object) -> bool:
+        """As cheap as the hash: the same site read twice is met in every cache, and comparing it address by address takes
+        longer than what is cached."""
+        return self is other or (isinstance(other, Site) and self._as_text == other._as_text)
+
+    @cached_property
+    def _as_text(self) -> str:
+        return self.model_dump_json()
+
     def zone(self, name: str) -> Zone:
         return self.zones_by_name[name]
 
