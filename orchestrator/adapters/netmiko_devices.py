@@ -128,7 +128,7 @@ class NetmikoDevices:
                 except (OSError, ValueError, TypeError, paramiko.SSHException, paramiko.UnknownKeyType) as failure:
                     # The message of the library may quote the file: only its kind is passed on.
                     raise EnvironmentMissing(
-                        f"the {credential.value} key cannot be read: {self._keys[credential]} ({type(failure).__name__})",
+                        f"the key {self._keys[credential]} cannot be read ({type(failure).__name__})",
                         advice="check the path, its permissions, and that the key is unlocked",
                     ) from None
             return self._loaded[credential]

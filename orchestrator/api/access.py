@@ -26,7 +26,7 @@ def identity_of(request: Request) -> Identity:
 
 def person_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     if given is None:
-        raise NotAuthenticated("this takes a token", rule="token", advice="orchestrator login")
+        raise NotAuthenticated("this takes a token", rule="token", advice="orchestrator login --as PERSON --key FILE")
     return identity_of(request).person(given.credentials)
 
 

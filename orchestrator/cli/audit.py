@@ -61,8 +61,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     from orchestrator.export.bundle import About, Material, create_export
 
     state = _state(arguments)
-    if not state.log.exists():
-        raise InputError(f"there is no log in {state.root}", advice="give --state, or set ORCHESTRATOR_STATE")
+    _require_log(state)
     inventory, policy = arguments.inventory or inventory_path(), arguments.policy or policy_path()
     about = About(arguments.site or _site_of(inventory), arguments.by or _account(), arguments.incident, arguments.tlp)
     key = load_or_create_site_key(state.site_key)
@@ -88,7 +87,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     try:
         return verify.run(arguments)
     except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
+        raise InputError(str(error), advice="name the folder, .zip or .tar that `audit export` wrote") from error
 
 
 def run_log(arguments: argparse.Namespace) -> int:
@@ -99,6 +98,7 @@ def run_log(arguments: argparse.Namespace) -> int:
     from orchestrator.export.chronology import message
 
     state = _state(arguments)
+    _require_log(state)
     with SqliteLog(state.log, head_file=state.log_head, read_only=True) as log:
         for event in log.read(arguments.start):
             if arguments.json:
@@ -109,6 +109,11 @@ def run_log(arguments: argparse.Namespace) -> int:
             print(f"the log is broken: {log.broken}", file=sys.stderr)
             return _BROKEN
     return exit_codes.OK
+
+
+def _require_log(state: StateDirectory) -> None:
+    if not state.log.exists():
+        raise InputError(f"there is no log in {state.root}", advice="give --state, or set ORCHESTRATOR_STATE")
 
 
 def _state(arguments: argparse.Namespace) -> StateDirectory:

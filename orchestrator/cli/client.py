@@ -80,9 +80,9 @@ class Client:
         directory = _tokens()
         people = sorted(path.name for path in directory.glob("[!.]*")) if directory.is_dir() else []
         if self._wanted is None and len(people) != 1:
-            raise UsageError(
-                "who are you?" if people else "nobody is logged in here", advice="--as PERSON" if people else "orchestrator login"
-            )
+            if people:
+                raise UsageError("who are you?", advice=f"--as PERSON; logged in here: {', '.join(people)}")
+            raise UsageError("nobody is logged in here", advice="orchestrator login --as PERSON --key FILE")
         person = self._wanted or people[0]
         if person not in people:
             raise NotAuthenticated(f"{person} is not logged in here", rule="token", advice=f"orchestrator login --as {person} --key FILE")

@@ -39,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     missing = why_not_real()
     if missing and not args.simulation:
-        print(f"The rehearsal hospital cannot run here: {missing}\nThe same story is told on the simulated hospital.\n")
+        print(f"{missing[:1].upper()}{missing[1:]}.\nThe same story is told on the simulated hospital.", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     hospital = StoredSimulation(directory) if missing or args.simulation else RealHospital(args.name)
     try:
+        print("\n── 1. The hospital comes up · L'hôpital démarre", flush=True)
         with hospital:
             summary = tell(hospital, directory, stages=STAGES, profile=PROFILE)
             if args.keep:

@@ -29,7 +29,7 @@ def why_not_real() -> str:
     try:
         require_machine()
     except EnvironmentMissing as missing:
-        return str(missing)
+        return Exception.__str__(missing)
     return ""
 
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.domain.probes import ProbeResult
 from orchestrator.service.cutoff_pack import chosen_profile, load_pack
 from orchestrator.service.cutoff_probes import DEADLINE_S, baseline_of, probes_of
+from orchestrator.service.cutoff_report import ALIKE_SHOWN
 from orchestrator.settings import StateDirectory, state_directory
 from orchestrator.wiring_cutoff import emergency_surroundings
 
@@ -53,10 +55,16 @@ def _show(results: tuple[ProbeResult, ...], saved: str, *, as_json: bool) -> Non
         listed = [{"id": r.probe.id, "purpose": r.probe.purpose.value, "passed": r.passed, "detail": r.detail} for r in results]
         print(json.dumps({"verb": "probe", "probes": listed, "baseline": saved}, ensure_ascii=False))
         return
+    untold = Counter(result.detail for result in results if result.passed is None)
     for result in results:
         probe = result.probe
+        if result.passed is None and untold[result.detail] > ALIKE_SHOWN:
+            continue  # one cause, told once below
         question = f"{probe.vantage} → {probe.kind} {probe.destination}{f' {probe.port}' if probe.port else ''}"
         print(f"{_WORDS[result.passed]:<14} {probe.purpose.value:<8} {question}  {result.detail}")
+    for detail, count in untold.items():
+        if count > ALIKE_SHOWN:
+            print(f"{_WORDS[None]:<14} {count} probes: {detail}")
     passing, blocked = (sum(result.passed is answer for result in results) for answer in (True, False))
     print(f"{len(results)} probes: {passing} pass, {blocked} are blocked")
     if saved:

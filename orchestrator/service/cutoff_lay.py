@@ -74,7 +74,7 @@ class Laying:
                     self._report(cut, outcomes)
             detail = "the session ended without an answer"
         except Exception as failure:  # a fault of this machine must leave no device without an outcome
-            detail = str(failure) if isinstance(failure, OrchestratorError) else f"{type(failure).__name__}: {failure}"
+            detail = Exception.__str__(failure) if isinstance(failure, OrchestratorError) else f"{type(failure).__name__}: {failure}"
         for cut in missing.values():
             self._report(cut, (Outcome(cut.device, DeviceStep.UNKNOWN, "", time.monotonic() - started, detail),))
         return lost

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.ports import DeviceStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.service.cutoff_instead import Standing
+
+ALIKE_SHOWN = 5
 
 
 @dataclass
@@ -147,6 +151,8 @@ class Verdict:
     def lines(self) -> list[str]:
         """The verdict, for people."""
         head = "CUT OFF AND VERIFIED" if self.verified else "CUT OFF, IN PART: see what is open"
+        if not any(report.laid for report in self.devices.values()):
+            head = "NOT CUT OFF: no device took the layer"
         probes, known = self.probes, f"{self.established_before} outside the permitted set, {self.established_left} left"
         lines = [
             f"{'REHEARSAL — ' if self.rehearsal else ''}{head} — {self.site}, profile {self.profile}, epoch {self.epoch}",
@@ -159,11 +165,23 @@ class Verdict:
         if self.verified and self.verified_s is not None:
             later = f", confirmed at t + {self.confirmed_s - self.verified_s:.1f} s" if self.confirmed_s is not None else ""
             lines.append(f"  verified at {self.verified_s:.1f} s{later}")
-        lines += [f"  open      {point}" for point in self.open_points]
+        lines += [f"  open      {point}" for point in shortened(self.open_points)]
         lines += self.standing.lines(self.profile) if self.standing else []
         lines += [f"  by hand   {step}" for step in self.by_hand]
         lines += [f"  warning   {warning}" for warning in self.warnings]
         return lines
+
+
+def shortened(points: Sequence[str]) -> list[str]:
+    """For a terminal: of what begins alike (`cannot be told`, `care does not work`), the first few and how many more."""
+    told: list[str] = []
+    alike: dict[str, int] = {}
+    for point in points:
+        kind = point.partition(":")[0]
+        alike[kind] = alike.get(kind, 0) + 1
+        if alike[kind] <= ALIKE_SHOWN:
+            told.append(point)
+    return told + [f"{kind}: {count - ALIKE_SHOWN} more (--json has all of them)" for kind, count in alike.items() if count > ALIKE_SHOWN]
 
 
 def _ms(seconds: float | None) -> int | None:

@@ -72,7 +72,7 @@ class Identity:
         """Whose token this is. Raises NotAuthenticated (rule `token`)."""
         kept = self._tokens.get(_hashed(token))
         if kept is None or self._stages.journal.now() >= kept.until:
-            raise NotAuthenticated("the token is not known, or has expired", rule="token", advice="orchestrator login")
+            raise NotAuthenticated("the token is unknown, or has expired", rule="token", advice="orchestrator login --as PERSON --key FILE")
         return kept.person
 
     def logout(self, token: str) -> None:

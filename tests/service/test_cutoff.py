@@ -19,6 +19,7 @@ from orchestrator.errors import EnvironmentMissing, InputError, UnknownName
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.service.cutoff_lay import Laying
 from orchestrator.service.cutoff_pack import cuts_of
+from orchestrator.service.cutoff_report import shortened
 from orchestrator.simulation.device import Fault
 from tests.service.cutoff_case import Case, body, failing_log, names
 
@@ -363,3 +364,19 @@ def test_a_merge_that_fails_leaves_it_in_the_spool(case: Case) -> None:
     verdict = case.cut("internet", log=failing_log(), merge=failing_log())
     assert verdict.recorded == "spool"
     assert case.spooled
+
+
+def test_a_cut_off_that_no_device_took_is_called_what_it_is(case: Case) -> None:
+    for machine in case.hospital.machines.values():
+        machine.faults.add(Fault.CONNECTION_REFUSED)
+    verdict = case.cut("total")
+    text = "\n".join(verdict.lines())
+    assert "NOT CUT OFF: no device took the layer" in text
+    assert not verdict.verified
+
+
+def test_a_hundred_probes_without_an_answer_do_not_bury_the_device_that_is_open() -> None:
+    points = ["fw-ext: wan0 — unknown", *(f"cannot be told: probe {number}" for number in range(100)), "open: the portal"]
+    told = shortened(points)
+    assert len(told) == 8
+    assert {"fw-ext: wan0 — unknown", "open: the portal", "cannot be told: 95 more (--json has all of them)"} < set(told)
