@@ -207,7 +207,7 @@ def _partner(number: int) -> dict[str, Any]:
     """The first four have a vantage point."""
     four = _far4(number) if number < 4 else _v4(_OUTSIDE4[number % 2] + 8 + number)
     six = _far6(number) if number < 4 else _v6(_FAR6 + 0x1000 + number)
-    return {"name": f"partner-{number}", "title": _T, "zone": "internet", "networks": [f"{four}/32", f"{six}/128"]}
+    return {"name": f"partner-{number}", "title": _T, "kind": "operator", "zone": "internet", "networks": [f"{four}/32", f"{six}/128"]}
 
 
 def _flow(number: int, lans: int, comes_in: bool, chance: random.Random) -> dict[str, Any]:

@@ -6,7 +6,7 @@ places. `rehearsal.yaml` is left out unless it is asked for. Names are the keys 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from orchestrator.adapters.yaml_documents import Document, Key, mapping_at, plain, read_document, validation_findings
+from orchestrator.domain.expectations import Expectation
+from orchestrator.domain.gates import KINDS
 from orchestrator.domain.network import Model
-from orchestrator.domain.policy import Application, CareAssertion, Flow, KeepEntry, Partner, Person, Policy, Profile, Stage
+from orchestrator.domain.obligations import Obligation
+from orchestrator.domain.people import Delegation, Duty, Person
+from orchestrator.domain.policy import Application, CareAssertion, Flow, KeepEntry, Partner, Policy, Profile, Stage
 from orchestrator.errors import Finding, PolicyError
 
 REHEARSAL = "rehearsal.yaml"
@@ -30,8 +34,13 @@ NAMED: dict[str, type[Model]] = {
     "profiles": Profile,
     "stages": Stage,
     "people": Person,
+    "delegations": Delegation,
+    "duties": Duty,
+    "obligations": Obligation,
+    "tests": Expectation,
 }
-SINGLE = ("version", "site", "default_profile", "ratification", "rehearsal")
+OPTIONAL = ("delegations", "duties", "obligations", "tests")
+SINGLE = ("version", "site", "default_profile", "ratification", "timezone", "compromised", "rehearsal")
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def read_policy(directory: Path, *, rehearsal: bool = False) -> PolicyFiles:
         elif field.is_required():
             findings.append(_main(documents).finding([], f"`{key}:` is in none of the files", "add it; see docs/policy.md"))
     for section in NAMED:
-        if section not in merged:
+        if section not in merged and section not in OPTIONAL:
             findings.append(_main(documents).finding([], f"`{section}:` is in none of the files", "add it; see docs/policy.md"))
     if findings:
         raise PolicyError(tuple(sorted(findings, key=lambda finding: (finding.file, finding.line))))
@@ -161,13 +170,21 @@ def _validated(document: Document, where: Sequence[Key], validate: Callable[[Any
         path = list(location)
         if len(path) > 1 and path[0] == "keeps" and isinstance(path[1], int):
             path[1] = str(value["keeps"][path[1]]["name"])
-        return tuple(part for part in path if part != "[key]")
+        return tuple(part for part in _without_kinds(path) if part != "[key]")
 
     try:
         return validate(value)
     except ValidationError as error:
         findings.extend(validation_findings(document, where, error, named=named))
         return None
+
+
+def _without_kinds(path: Sequence[Key]) -> Iterator[Key]:
+    """The model names the kind of a gate after its number; the file does not."""
+    for index, part in enumerate(path):
+        of_a_gate = index > 1 and path[index - 2] in ("gates", "all_of", "any_of") and isinstance(path[index - 1], int)
+        if not (of_a_gate and part in KINDS):
+            yield part
 
 
 def _holds(document: Document, path: Sequence[Key]) -> bool:

@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from orchestrator.domain.policy import Person, Role
+from orchestrator.domain.people import Person
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.votes import assignment
 
 NAMESPACES = "orchestrator-login@v1,reconnect-approval@v1,policy-ratification@v1"

@@ -16,6 +16,7 @@ from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.cli.demo_hospital import DemoHospital
 from orchestrator.cli.demo_people import People
 from orchestrator.cli.demo_story import ROOT, Story, StoryBroken
+from orchestrator.domain.gates import EvidenceGate, single_gates
 from orchestrator.domain.policy import Policy, Stage
 
 REFUSED = 4  # exit_codes.REFUSED
@@ -155,7 +156,7 @@ class _Telling:
 
     def _gates(self, stage: Stage) -> None:
         """Evidence and attestations of the rehearsal are fixtures, handed in through the API like any other."""
-        for gate in stage.gates:
+        for gate in (gate for gate in single_gates(stage.gates) if isinstance(gate, EvidenceGate)):
             self._as("rssi", "evidence", "add", gate.evidence, "--stage", stage.name, "--sha256", DOCUMENT, quiet=True)
         partners = {partner for flow in stage.flows for partner in self._policy.flow(flow).partners}
         for partner in sorted(partners & set(stage.partners or partners)):

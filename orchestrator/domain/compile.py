@@ -15,7 +15,8 @@ from orchestrator.domain.layer import Element
 from orchestrator.domain.network import Address, Device, Grain, Prefix, Published, Site
 from orchestrator.domain.packet_elements import disjoint
 from orchestrator.domain.packets import prefixes_of, span
-from orchestrator.domain.policy import Flow, FlowService, Partner
+from orchestrator.domain.policy import Flow, Partner
+from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import Hop, crossings
 
 Guards = Mapping[str, Collection[str]]  # device → guarded interfaces or ports

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain import posture
-from orchestrator.domain.policy import Role, Stage
+from orchestrator.domain.gates import EvidenceGate
+from orchestrator.domain.policy import Stage
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
 from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName
@@ -78,6 +80,9 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
     plan = state.stage(stage.name).plan
     flows = set(plan.flows if plan else stage.flows)
     for gate in stage.gates:
+        if not isinstance(gate, EvidenceGate):
+            yield Unmet(f"gate-missing:{gate.kind}", f"gates of the kind {gate.kind} are not answered", "use evidence")
+            continue
         if gate.flows and flows.isdisjoint(gate.flows):
             continue
         pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name) and _counts(state, e.rehearsal)]

@@ -14,8 +14,9 @@ from orchestrator.domain.network import Address, Prefix
 from orchestrator.domain.packet_elements import box_of
 from orchestrator.domain.packets import ANY_SELECTOR, ICMP, ICMPV6, Box, Direction, PacketSet, span
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.policy import Flow, FlowService, Partner, Policy, Stage
+from orchestrator.domain.policy import Flow, Partner, Policy, Stage
 from orchestrator.domain.rule_lists import Difference, difference_of_boxes
+from orchestrator.domain.services import FlowService
 from orchestrator.errors import Refused
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 
-from orchestrator.domain.policy import Role
+from orchestrator.domain.policy_words import Role
 from orchestrator.errors import NotAllowed
 
 

@@ -2,21 +2,23 @@
 
 Every exit, both directions, both families: from one vantage point of every inside zone (and of every way out of it) to
 hosts outside by TCP, UDP and ICMP; from outside to everything that is published and to what ends on a device itself;
-across the guards inside the site. Only what a guard of the profile stops is asked as negative.
+across the guards inside the site; through every spared zone that has an internet exit of its own, to what lies beyond it.
+Only what a guard of the profile stops is asked as negative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.domain.compile import prefix_of
 from orchestrator.domain.layer import Layer
-from orchestrator.domain.network import Address, Host, Node, Site
+from orchestrator.domain.network import Address, Host, Node, Prefix, Site
 from orchestrator.domain.plan_probes import care_probes, positive, published_services
-from orchestrator.domain.policy import FlowService, Policy, Profile
+from orchestrator.domain.policy import Policy, Profile
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.profiles import kept_flows
-from orchestrator.domain.questions import ICMP, Containment, Question, addresses_in, inside_way, probe_of, service_of, way_of
+from orchestrator.domain.questions import ICMP, Containment, Question, Way, addresses_in, inside_way, probe_of, service_of, way_of
+from orchestrator.domain.services import FlowService
 
 HOSTS_PER_ZONE = 2
 
@@ -25,6 +27,9 @@ def profile_probes(site: Site, policy: Policy, profile: Profile, layers: Sequenc
     """Each question once, negative ones first. `layers` are those of the profile."""
     cut = Containment({layer.device: (layer,) for layer in layers})
     probes: dict[str, Probe] = {}
+    for zone in profile.spares:
+        for probe in transit_probes(site, profile, zone, cut):
+            probes.setdefault(probe.id, probe)
     for question in (*_outwards(site), *_inwards(site), *_to_devices(site)):
         way = way_of(site, question)
         if way is not None and cut.stops(way) is not None:
@@ -41,6 +46,34 @@ def profile_probes(site: Site, policy: Policy, profile: Profile, layers: Sequenc
                 if kept is not None and way is not None and cut.stops(way) is None:
                     probes.setdefault(kept.id, kept)
     return (*probes.values(), *care_probes(site, policy, [sacrifice.care for sacrifice in profile.sacrifices]))
+
+
+def transit_probes(site: Site, profile: Profile, zone: str, cut: Containment) -> Iterator[Probe]:
+    """From the inside, through the spared zone, to what is not of that zone: what the guards of the profile stop of it."""
+    for question, way in transit_questions(site, zone):
+        probe = probe_of(site, Purpose.NEGATIVE, question, way, about=f"{profile.name}: transit of {zone}")
+        if probe is not None and cut.stops(way) is not None:
+            yield probe
+
+
+def transit_questions(site: Site, zone: str) -> Iterator[tuple[Question, Way]]:
+    """What the site's own routes lead through a transit zone to somebody else, whether it is stopped or not."""
+    prefixes = site.zone(zone).prefixes if site.zone(zone).transit else ()
+    led = [route.to for node in (*site.devices, *site.hosts) for route in node.routes if _any_holds(prefixes, route.via)]
+    beyond = [
+        (where, address, host)
+        for host in site.hosts
+        for where, address in addresses_in(site, host, external=True)
+        if where != zone and _any_holds(led, address)
+    ]
+    for asking in _inside_vantage_points(site) if beyond else ():
+        for _, own in addresses_in(site, asking, external=False):
+            for where, address, host in beyond:
+                for service in (*_one_of_each(host), ICMP) if address.version == own.version else ():
+                    question = Question("out", own, address, where, service)
+                    way = way_of(site, question)
+                    if way is not None and way.exit is not None and way.exit.zone == zone:
+                        yield question, way
 
 
 def _outwards(site: Site) -> Iterator[Question]:
@@ -127,6 +160,10 @@ def _told_apart(site: Site, host: Host, zone: str) -> tuple[Address, ...]:
     first = {address.version: address for address in reversed(addresses)}
     special = {route.to for device in site.devices for route in device.routes}
     return (*(first[version] for version in sorted(first)), *(a for a in addresses if a not in first.values() and prefix_of(a) in special))
+
+
+def _any_holds(prefixes: Iterable[Prefix], address: Address) -> bool:
+    return any(prefix.version == address.version and address in prefix for prefix in prefixes)
 
 
 def _one_of_each(node: Node) -> tuple[FlowService, ...]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from orchestrator.domain.cabling import Same
 from orchestrator.domain.compile import without_prefixes
 from orchestrator.domain.network import Address, Node, Prefix, Site
-from orchestrator.domain.policy import Flow, FlowService, Partner, Policy
+from orchestrator.domain.policy import Flow, Partner, Policy
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.questions import (
     Containment,
@@ -27,6 +27,7 @@ from orchestrator.domain.questions import (
     single,
     way_of,
 )
+from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import owner_of
 
 TRANSACTIONS = {"record": "/record/42", "image": "/image/probe"}  # paths of a transaction probe

@@ -6,60 +6,19 @@ Names are keys in the files and fields here. Durations are ISO-like short text: 
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
-from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
+from orchestrator.domain.expectations import Expectation
+from orchestrator.domain.gates import Gate
 from orchestrator.domain.network import Address, Model, Name, PortName, Prefix
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*([smhd])", value)):
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    if isinstance(value, timedelta):
-        return value
-    raise ValueError("a duration is a whole number and a unit: 90s, 15m, 24h or 7d")
-
-
-StageName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
-
-
-def _whole_seconds(value: timedelta) -> str:
-    """As JSON: the same notation, so that a policy read back from the log is the same policy."""
-    return f"{int(value.total_seconds())}s"
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_whole_seconds, return_type=str, when_used="json")]
-
-
-class Role(StrEnum):
-    INCIDENT_COMMANDER = "incident-commander"
-    NETWORK_ENGINEER = "network-engineer"
-    SECURITY_OFFICER = "security-officer"
-    APPLICATION_OWNER = "application-owner"
-    DIRECTOR = "director"
-    AUDITOR = "auditor"
-    PARTNER_CONTACT = "partner-contact"
-
-
-class Level(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    VITAL = "vital"
-
-
-class Text(Model):
-    """What people read, in both languages."""
-
-    en: str
-    fr: str
+from orchestrator.domain.obligations import Obligation
+from orchestrator.domain.people import Delegation, Duty, Person
+from orchestrator.domain.policy_words import Duration, Level, Role, StageName, Text
+from orchestrator.domain.services import ServiceText
 
 
 class Criteria(Model):
@@ -81,40 +40,39 @@ class Application(Model):
     criteria: Criteria
 
 
+PartnerKind = Literal[
+    "hospital", "practitioner", "patients", "public-service", "operator", "supplier", "vendor", "laboratory", "staff", "public"
+]
+
+
 class Partner(Model):
     """`networks` are what its traffic comes from or goes to, in both families; `zone` an external zone."""
 
     name: Name
     title: Text
+    kind: PartnerKind
     zone: Name
     networks: tuple[Prefix, ...] = Field(min_length=1)
     contact: str = ""
     attestation: bool = False  # its attestation of remediation must be accepted before anything opens to it
+    our_attestation: bool = False  # and ours by it: after an attack, partners ask for one too
 
 
-class FlowService(Model):
-    """`tcp/443`, `udp/500`, `tcp/8000-8010`, `esp`, `icmp`: protocol (IANA number) and destination ports."""
+class Ipsec(Model):
+    """Where an IPsec flow ends. Either `opaque: true` (it ends on the application itself or at a box of the partner's, and
+    nothing here can see inside), or the device of ours that ends it and the networks that it carries."""
 
-    protocol: int
-    ports: tuple[int, int] | None = None
+    opaque: bool = False
+    terminates_on: Name | None = None
+    inner: tuple[Prefix, ...] = ()
 
-
-def _service(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?", value)
-    if match:
-        low, high = int(match[2]), int(match[3] or match[2])
-        if not 1 <= low <= high <= 65535:
-            raise ValueError(f"{value!r}: ports are 1 to 65535, the lower one first")
-        return {"protocol": 6 if match[1] == "tcp" else 17, "ports": (low, high)}
-    numbers = {"icmp": 1, "esp": 50, "icmpv6": 58}
-    if value in numbers:
-        return {"protocol": numbers[value]}
-    raise ValueError(f"{value!r} is no service: write tcp/443, udp/500, tcp/8000-8010, esp, icmp or icmpv6")
-
-
-ServiceText = Annotated[FlowService, BeforeValidator(_service)]
+    @model_validator(mode="after")
+    def _says_where_it_ends(self) -> Ipsec:
+        if self.opaque == (self.terminates_on is not None or bool(self.inner)):
+            raise ValueError("IPsec is either `opaque: true`, or names `terminates_on` and its `inner` networks")
+        if not self.opaque and (self.terminates_on is None or not self.inner):
+            raise ValueError("IPsec that ends here names both `terminates_on` (the device) and `inner` (the networks it carries)")
+        return self
 
 
 class Flow(Model):
@@ -122,6 +80,8 @@ class Flow(Model):
     other way. `addresses` are the application's own, inside ones; published addresses follow from the device's NAT.
     `terminates_on` names the device when the flow ends on a device itself (a VPN gateway).
     `decisions`: for a vital flow, keep or cut per isolation profile, made in peacetime.
+    `owner` and `technical_owner` are persons who answer for it (default: the application's owner; nobody named);
+    `test` is how somebody shows that it works again, in their own words.
     """
 
     name: Name
@@ -135,6 +95,10 @@ class Flow(Model):
     on_expiry: Literal["close", "alarm"] = "alarm"
     decisions: dict[str, Literal["keep", "cut"]] = Field(default_factory=dict)
     deny_from: tuple[Prefix, ...] = ()
+    owner: Name | None = None
+    technical_owner: Name | None = None
+    test: Text | None = None
+    ipsec: Ipsec | None = None
 
 
 class KeepEntry(Model):
@@ -200,21 +164,12 @@ class Profile(Model):
     sacrifices: tuple[Sacrifice, ...] = ()
 
 
-class EvidenceGate(Model):
-    """A gate that a piece of evidence of this kind lifts; `fresh` bounds its age.
-
-    `flows` confines it to some flows of the stage (empty: the whole stage waits for it).
-    """
-
-    evidence: Name
-    title: Text
-    fresh: Duration | None = None
-    flows: tuple[Name, ...] = ()
-
-
 class Predecessor(Model):
+    """`stage` is open, for at least `open_for`; `flows` confines the wait to some flows (empty: the whole stage waits)."""
+
     stage: StageName
     open_for: Duration = timedelta(0)
+    flows: tuple[Name, ...] = ()
 
 
 class Canary(Model):
@@ -223,31 +178,36 @@ class Canary(Model):
     partner: Name
 
 
+class DatedWindow(Model):
+    """The stage opens in announced windows with a start and an end, and closes by itself (remote maintenance)."""
+
+    longest: Duration
+
+
 class Stage(Model):
-    """A group of flows that are opened together (*palier*). `votes`: role → how many distinct persons."""
+    """A group of flows that are opened together (*palier*). `votes`: role → how many distinct persons.
+
+    `checks` are names of the policy's `tests:` that are asked on live traffic as well when the stage is verified.
+    `window`: it opens in dated windows only. `open_for`: how long an opening lasts before it is closed or extended
+    (what then happens is each flow's `on_expiry`). `back_first`: its flows that are closed first when it goes back.
+    """
 
     name: StageName
     title: Text
     flows: tuple[Name, ...] = ()
     partners: tuple[Name, ...] | None = None  # restricts the flows' partners; None: all of them
     requires: tuple[Predecessor, ...] = ()
-    gates: tuple[EvidenceGate, ...] = Field(min_length=1)
+    gates: tuple[Gate, ...] = Field(min_length=1)
     votes: dict[Role, Annotated[int, Field(ge=1, le=9)]] = Field(min_length=1)
     observation: Duration
     confirm_window: Duration = timedelta(minutes=5)
     plan_expiry: Duration = timedelta(hours=24)
     canary: Canary | None = None
+    checks: tuple[Name, ...] = ()
+    window: DatedWindow | None = None
+    open_for: Duration | None = None
+    back_first: tuple[Name, ...] = ()
     lifts: bool = False  # this stage lifts the layer (P8)
-
-
-class Person(Model):
-    """A natural person: one id across keys. Keys are in `allowed_signers`, never here."""
-
-    name: Name
-    title: str
-    roles: tuple[Role, ...] = Field(min_length=1)
-    owns: tuple[Name, ...] = ()  # applications, for application owners
-    genesis: bool = False  # of the printed and sealed genesis set
 
 
 class Rehearsal(Model):
@@ -256,6 +216,7 @@ class Rehearsal(Model):
     observation: Duration
     confirm_window: Duration
     predecessor_open_for: Duration = timedelta(0)
+    no_alert: Duration = timedelta(0)  # the period that a monitor must speak of, at most
 
 
 class Policy(Model):
@@ -271,6 +232,12 @@ class Policy(Model):
     profiles: tuple[Profile, ...]
     stages: tuple[Stage, ...]
     people: tuple[Person, ...]
+    timezone: str = "Europe/Paris"  # IANA name: what weekly windows are written in
+    compromised: tuple[Name, ...] = ()  # zones where the attacker is thought to be: nothing opens there before eradication
+    delegations: tuple[Delegation, ...] = ()
+    duties: tuple[Duty, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    tests: tuple[Expectation, ...] = ()
     rehearsal: Rehearsal | None = None
 
     def application(self, name: str) -> Application:

@@ -17,8 +17,10 @@ from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
 from orchestrator.domain.packet_elements import elements_in, packets_of
 from orchestrator.domain.packets import PacketSet
-from orchestrator.domain.policy import Flow, FlowService, Partner, Text
+from orchestrator.domain.policy import Flow, Partner
+from orchestrator.domain.policy_words import Text
 from orchestrator.domain.probes import Probe, Purpose
+from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import Hop, crossings, host_path, owner_of
 
 ICMP = FlowService(protocol=1)
@@ -195,7 +197,9 @@ def _as_flow(question: Question, exit_: Exit) -> tuple[Flow, Partner]:
         name="question", application="question", partners=("question",), direction=question.direction,
         services=(question.service,), addresses=(question.inside,), exit=exit_.name, terminates_on=question.terminates_on,
     )  # fmt: skip
-    return flow, Partner.model_construct(name="question", title=_TITLE, zone=question.zone, networks=(prefix_of(question.outside),))
+    return flow, Partner.model_construct(
+        kind="public", name="question", title=_TITLE, zone=question.zone, networks=(prefix_of(question.outside),)
+    )
 
 
 def _leads_to(site: Site, exit_: Exit, zone: str) -> bool:

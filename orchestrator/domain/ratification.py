@@ -21,7 +21,8 @@ from orchestrator.domain.check import check
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import Head
 from orchestrator.domain.network import Site
-from orchestrator.domain.policy import Policy, Role
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.votes import assignment, missing
 from orchestrator.errors import NotAllowed, Refused
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from networkx import Graph
 from networkx.algorithms.bipartite import hopcroft_karp_matching
 
-from orchestrator.domain.policy import Role
+from orchestrator.domain.policy_words import Role
 
 _Place = tuple[Role, int]
 

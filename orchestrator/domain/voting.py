@@ -9,7 +9,8 @@ from orchestrator.domain.commands import CastVote
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
-from orchestrator.domain.policy import Role, Stage
+from orchestrator.domain.policy import Stage
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState, StageStatus, moment
 from orchestrator.domain.statement import Statement, expiry, read_statement, statement_for

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.domain.duties import ROLES_OF, Verb
-from orchestrator.domain.policy import Role
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.rules import RULES, base
 from tests.api.server import Api, api_on
 from tests.service.reopening import DOCUMENT, after_the_cut

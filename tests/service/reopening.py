@@ -24,6 +24,7 @@ from orchestrator.domain.commands import AttachEvidence, RecordAttestation
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
+from orchestrator.domain.gates import EvidenceGate
 from orchestrator.domain.making import stamp, without_floats
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
@@ -149,7 +150,7 @@ class Reopening:
 
     def evidence(self, stage: str) -> None:
         """All the evidence and attestations that a stage waits for."""
-        for gate in self.policy.stage(stage).gates:
+        for gate in (gate for gate in self.policy.stage(stage).gates if isinstance(gate, EvidenceGate)):
             self.stages.do(AttachEvidence("rssi", gate.evidence, DOCUMENT, stage))
         until = stamp(self.clock.now() + timedelta(days=30))
         for partner in self.policy.partners:

@@ -28,7 +28,8 @@ from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import Layer
 from orchestrator.domain.network import Site
 from orchestrator.domain.pack import NAMESPACE as PACK
-from orchestrator.domain.policy import Policy, Role
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.ratification import NAMESPACE
 from orchestrator.errors import EnvironmentMissing, NotAllowed, Refused

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.adapters import sshsig
 from orchestrator.domain.commands import AttachEvidence, RecordAttestation
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.gates import EvidenceGate
 from orchestrator.domain.making import stamp
 from orchestrator.domain.statement import NAMESPACE
 from orchestrator.errors import IllegalTransition, NotAllowed, NotAuthenticated, Refused, Stale, UnknownName, UsageError
@@ -105,7 +106,7 @@ def test_evidence_that_is_missing_or_too_old() -> None:
 def test_evidence_for_another_stage_does_not_count() -> None:
     reopening = after_the_cut()
     reopening.stages.plan("eng-1", LIFELINES)
-    for gate in reopening.policy.stage(LIFELINES).gates:
+    for gate in (gate for gate in reopening.policy.stage(LIFELINES).gates if isinstance(gate, EvidenceGate)):
         reopening.stages.do(AttachEvidence("rssi", gate.evidence, DOCUMENT, MAIL))
     with refused("gate-missing:cut-verified"):
         reopening.vote("eng-2", LIFELINES)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.policy import Role
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.votes import assignment, missing
 
 ENGINEER, OFFICER, DIRECTOR = Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER, Role.DIRECTOR

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from orchestrator.domain.checks.problem import Key, Problem, in_policy
 from orchestrator.domain.network import Prefix, Site
-from orchestrator.domain.policy import Flow, FlowService, Policy
+from orchestrator.domain.policy import Flow, Policy
+from orchestrator.domain.services import FlowService
 
 BROADEST = {4: 24, 6: 56}
 MOST_PORTS = 16

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from orchestrator.domain.checks.problem import Key, Problem, in_inventory, in_policy, one_of
+from orchestrator.domain.gates import single_gates
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
 
@@ -137,7 +138,7 @@ def _policy_references(policy: Policy) -> Iterator[Reference]:
         yield from _each((*start, "partners"), "partners", stage.partners or ())
         for index, predecessor in enumerate(stage.requires):
             yield (*start, "requires", index, "stage"), "stages", predecessor.stage
-        for index, gate in enumerate(stage.gates):
+        for index, gate in enumerate(single_gates(stage.gates)):
             yield from _each((*start, "gates", index, "flows"), "flows", gate.flows)
         if stage.canary is not None:
             yield (*start, "canary", "partner"), "partners", stage.canary.partner

@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from orchestrator.domain.checks.problem import Problem, in_policy, listed
 from orchestrator.domain.network import Site
-from orchestrator.domain.policy import Person, Policy, Role, Stage
+from orchestrator.domain.people import Person
+from orchestrator.domain.policy import Policy, Stage
+from orchestrator.domain.policy_words import Role
 from orchestrator.domain.votes import assignment, missing
 
 NO_VOTE = (Role.AUDITOR, Role.PARTNER_CONTACT)

@@ -8,7 +8,8 @@ from orchestrator.domain.cabling import separated, told
 from orchestrator.domain.checks.exits import KEEPS_FLOWS
 from orchestrator.domain.checks.problem import Key, Problem, in_policy
 from orchestrator.domain.network import Device, Grain, Site, ZoneKind
-from orchestrator.domain.policy import Flow, KeptFlow, Level, Partner, Policy, Profile
+from orchestrator.domain.policy import Flow, KeptFlow, Partner, Policy, Profile
+from orchestrator.domain.policy_words import Level
 from orchestrator.domain.topology import Hop, crossings, host_path, owner_of
 
 INSIDE = (ZoneKind.INTERNAL, ZoneKind.DMZ)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import networkx as nx
 
 from orchestrator.domain.checks.problem import Problem, in_policy, one_of
+from orchestrator.domain.gates import single_gates
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy, Stage
 
@@ -78,20 +79,20 @@ def gates(site: Site, policy: Policy) -> Iterator[Problem]:
     compromised = {name: profile.name for profile in policy.profiles for name in profile.cuts if not site.zone(name).is_external}
     for stage in policy.stages:
         seen: set[tuple[str, tuple[str, ...]]] = set()
-        for index, gate in enumerate(stage.gates):
+        for index, gate in enumerate(single_gates(stage.gates)):
             where = ("stages", stage.name, "gates", index)
-            if (gate.evidence, gate.flows) in seen:
-                yield in_policy(*where, "evidence", message=f"the gate {gate.evidence} stands twice", advice="keep one")
-            seen.add((gate.evidence, gate.flows))
+            if (gate.id, gate.flows) in seen:
+                yield in_policy(*where, message=f"the gate {gate.id} stands twice", advice="keep one")
+            seen.add((gate.id, gate.flows))
             for number, name in enumerate(gate.flows):
                 if name not in stage.flows:
-                    message = f"the gate {gate.evidence} is for {name}, which {stage.name} does not open"
+                    message = f"the gate {gate.id} is for {name}, which {stage.name} does not open"
                     yield in_policy(*where, "flows", number, message=message, advice=one_of(name, stage.flows))
         for index, name in enumerate(stage.flows):
             flow = policy.flow(name)
             zones = {site.zone_of(address).name for address in flow.addresses} | {policy.application(flow.application).zone}
             hit = sorted(zones & compromised.keys())
-            if hit and not any(gate.evidence == ERADICATION and (not gate.flows or name in gate.flows) for gate in stage.gates):
+            if hit and not any(gate.id == ERADICATION and (not gate.flows or name in gate.flows) for gate in single_gates(stage.gates)):
                 message = (
                     f"{name} is in the zone {hit[0]}, which {compromised[hit[0]]} isolates, and {stage.name} opens it without eradication"
                 )

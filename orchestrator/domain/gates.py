@@ -1,0 +1,208 @@
+"""The gates (*conditions*) that a stage waits for: what each kind asks for, and how they are joined.
+
+A gate is one line of a stage's `gates`, all of which must hold. The key that it begins with says its kind; `all_of`
+and `any_of` join others, to any depth. An empty list is refused: nothing asked for is never "satisfied".
+Whether a gate holds is answered in `gate_answers.py`, from the state alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import AwareDatetime, Discriminator, Field, Tag
+
+from orchestrator.domain.network import Model, Name
+from orchestrator.domain.policy_words import Duration, StageName, Text
+
+Weekday: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["22:00"])]
+
+
+class SingleGate(Model):
+    """What the kinds share. `flows` and `partners` confine it (empty: everything that the stage opens waits for it).
+
+    `takes` is how long it usually takes to lift, for `stage next`; by default a figure of its kind. `waivable` says
+    whether a waiver (*dérogation*) may stand for it; eradication and care never can be waived.
+    """
+
+    kind: ClassVar[str]
+    never_waived: ClassVar[bool] = False
+
+    title: Text
+    flows: tuple[Name, ...] = ()
+    partners: tuple[Name, ...] = ()
+    takes: Duration | None = None
+    waivable: bool = True
+
+    @property
+    def id(self) -> str:
+        """How refusals and waivers name it: `<kind>` or `<kind>:<what>`; an evidence gate by its evidence alone."""
+        return self.kind
+
+    @property
+    def may_be_waived(self) -> bool:
+        return self.waivable and not self.never_waived
+
+
+class EvidenceGate(SingleGate):
+    """Evidence of this kind is attached; `fresh` bounds its age (a scan, a rebuild, secrets rotated, a test plan passed)."""
+
+    kind: ClassVar[str] = "evidence"
+
+    evidence: Name
+    fresh: Duration | None = None
+
+    @property
+    def id(self) -> str:
+        return self.evidence
+
+
+class AttestationGate(SingleGate):
+    """The attestation of remediation of every partner concerned is accepted and valid: `theirs` (by us) or `ours` (by
+    them). `reservations`: whether an acceptance with reservation counts."""
+
+    kind: ClassVar[str] = "attestation"
+
+    attestation: Literal["theirs", "ours"]
+    reservations: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"attestation-{self.attestation}"
+
+
+class PartnerReadyGate(SingleGate):
+    """Every partner concerned has said that they have opened their side, not longer ago than `partner_ready`."""
+
+    kind: ClassVar[str] = "partner-ready"
+
+    partner_ready: Duration
+
+
+class PredecessorGate(SingleGate):
+    """Another stage is open, for at least `open_for`. (As a gate, so that it can be one of several, or confined to flows.)"""
+
+    kind: ClassVar[str] = "predecessor"
+
+    predecessor: StageName
+    open_for: Duration = Field(default=..., validate_default=True)
+
+    @property
+    def id(self) -> str:
+        return f"predecessor:{self.predecessor}"
+
+
+class NoAlertGate(SingleGate):
+    """The monitor said "no alert" of a period of `no_alert` that ended not longer ago than `fresh`, and its coverage
+    holds every zone of `coverage`. Silence is inconclusive and holds (invariant 8)."""
+
+    kind: ClassVar[str] = "no-alert"
+
+    no_alert: Duration
+    monitor: Name
+    coverage: tuple[Name, ...] = Field(min_length=1)
+    fresh: Duration
+
+
+class EradicationGate(SingleGate):
+    """Eradication is recorded for these compromised zones."""
+
+    kind: ClassVar[str] = "eradication"
+    never_waived: ClassVar[bool] = True
+
+    eradication: tuple[Name, ...] = Field(min_length=1)
+
+
+class CareGate(SingleGate):
+    """These care assertions held when they were last probed, not longer ago than `fresh`."""
+
+    kind: ClassVar[str] = "care"
+    never_waived: ClassVar[bool] = True
+
+    care: tuple[Name, ...] = Field(min_length=1)
+    fresh: Duration
+
+
+class WeeklyWindow(Model):
+    """Local time of the site (`timezone`). A window whose `until` is not after its `from` ends on the next day."""
+
+    days: tuple[Weekday, ...] = Field(min_length=1)
+    opens: ClockTime
+    closes: ClockTime
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+
+
+class WindowGate(SingleGate):
+    """The time is within a window in which changes are wanted (not at the hour of the morning rounds)."""
+
+    kind: ClassVar[str] = "window"
+
+    window: WeeklyWindow
+
+
+class AllOf(Model):
+    """Every one of them."""
+
+    kind: ClassVar[str] = "all-of"
+    all_of: tuple[Gate, ...] = Field(min_length=1)
+
+
+class AnyOf(Model):
+    """One of them is enough."""
+
+    kind: ClassVar[str] = "any-of"
+    any_of: tuple[Gate, ...] = Field(min_length=2)
+
+
+KINDS: dict[str, type[Model]] = {
+    "evidence": EvidenceGate,
+    "attestation": AttestationGate,
+    "partner_ready": PartnerReadyGate,
+    "predecessor": PredecessorGate,
+    "no_alert": NoAlertGate,
+    "eradication": EradicationGate,
+    "care": CareGate,
+    "window": WindowGate,
+    "all_of": AllOf,
+    "any_of": AnyOf,
+}
+
+
+def _kind(value: Any) -> str | None:
+    """The key that says the kind; None (refused, with the list of kinds) when there is none or more than one."""
+    keys = [key for key in KINDS if (key in value if isinstance(value, dict) else hasattr(value, key))]
+    return keys[0] if len(keys) == 1 else None
+
+
+Gate: TypeAlias = Annotated[
+    Annotated[EvidenceGate, Tag("evidence")]
+    | Annotated[AttestationGate, Tag("attestation")]
+    | Annotated[PartnerReadyGate, Tag("partner_ready")]
+    | Annotated[PredecessorGate, Tag("predecessor")]
+    | Annotated[NoAlertGate, Tag("no_alert")]
+    | Annotated[EradicationGate, Tag("eradication")]
+    | Annotated[CareGate, Tag("care")]
+    | Annotated[WindowGate, Tag("window")]
+    | Annotated[AllOf, Tag("all_of")]
+    | Annotated[AnyOf, Tag("any_of")],
+    Discriminator(
+        _kind,
+        custom_error_type="gate_kind",
+        custom_error_message="a gate says its kind by exactly one of: " + ", ".join(KINDS),
+    ),
+]
+AllOf.model_rebuild()
+AnyOf.model_rebuild()
+
+
+def single_gates(gates: tuple[Gate, ...]) -> Iterator[SingleGate]:
+    """Every single gate within, joined ones included, in order."""
+    for gate in gates:
+        if isinstance(gate, AllOf):
+            yield from single_gates(gate.all_of)
+        elif isinstance(gate, AnyOf):
+            yield from single_gates(gate.any_of)
+        else:
+            yield gate

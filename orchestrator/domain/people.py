@@ -1,0 +1,63 @@
+"""People and who stands in for whom: natural persons, dated delegations, duty roles."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from orchestrator.domain.network import Model, Name
+from orchestrator.domain.policy_words import Role, Text
+
+
+class Person(Model):
+    """A natural person: one id across keys. Keys are in `allowed_signers`, never here. A deputy may have no role of
+    their own, and act by delegation or in turns of duty only."""
+
+    name: Name
+    title: str
+    roles: tuple[Role, ...] = ()
+    owns: tuple[Name, ...] = ()  # applications, for application owners
+    genesis: bool = False  # of the printed and sealed genesis set
+
+
+class Delegation(Model):
+    """`giver` lends `roles` to `taker` from `starts` to `ends`. A delegate fills a place instead of the giver, never
+    beside: who votes or proposes themselves has lent nothing for that plan. `applications`: for the role of
+    application owner, which of the giver's."""
+
+    name: Name
+    giver: Name
+    taker: Name
+    roles: tuple[Role, ...] = Field(min_length=1)
+    applications: tuple[Name, ...] = ()
+    starts: AwareDatetime
+    ends: AwareDatetime
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Delegation:
+        if self.ends <= self.starts:
+            raise ValueError("a delegation ends after it starts")
+        return self
+
+
+class Turn(Model):
+    """One person's turn on duty."""
+
+    person: Name
+    starts: AwareDatetime
+    ends: AwareDatetime
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Turn:
+        if self.ends <= self.starts:
+            raise ValueError("a turn ends after it starts")
+        return self
+
+
+class Duty(Model):
+    """A duty role (*astreinte*): whoever's turn it is holds `role` for that time, beside their own roles."""
+
+    name: Name
+    title: Text
+    role: Role
+    turns: tuple[Turn, ...] = Field(min_length=1)
