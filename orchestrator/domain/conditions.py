@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.domain import posture
 from orchestrator.domain.gates import EvidenceGate
@@ -17,11 +17,19 @@ from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, U
 
 @dataclass(frozen=True)
 class Unmet:
-    """One condition that does not hold: the rule, what is the matter, what to do."""
+    """One condition that does not hold: the rule, what is the matter, what to do.
+
+    `flows` and `partners` are those that it holds back (empty: all of the stage). `takes` is how long until it can hold:
+    exact for a wait (`exact`), else what it usually takes; None when nobody can say.
+    """
 
     rule: str
     message: str
     advice: str
+    flows: tuple[str, ...] = ()
+    partners: tuple[str, ...] = ()
+    takes: timedelta | None = None
+    exact: bool = False
 
 
 def in_force(state: SiteState) -> Ratified:
