@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from orchestrator.domain.checks import addresses, care, exits, keep, links, management, names, people, profiles, stages
+from orchestrator.domain.checks import addresses, care, exits, keep, links, management, names, people, profiles, stages, transit
 from orchestrator.domain.checks.problem import Problem
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
@@ -36,6 +36,8 @@ TOGETHER: tuple[Check, ...] = (
     management.paths,
     profiles.separation,
     profiles.kept_through,
+    transit.guards,
+    transit.probes,
     care.assertions,
     care.conflicts,
     stages.order,

@@ -28,8 +28,8 @@ def profile_probes(site: Site, policy: Policy, profile: Profile, layers: Sequenc
     cut = Containment({layer.device: (layer,) for layer in layers})
     probes: dict[str, Probe] = {}
     for zone in profile.spares:
-        for probe in transit_probes(site, profile, zone, cut):
-            probes.setdefault(probe.id, probe)
+        for through in transit_probes(site, profile, zone, cut):
+            probes.setdefault(through.id, through)
     for question in (*_outwards(site), *_inwards(site), *_to_devices(site)):
         way = way_of(site, question)
         if way is not None and cut.stops(way) is not None:

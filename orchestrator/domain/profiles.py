@@ -7,9 +7,10 @@ redefined profile lies beside the old one, and a packet must pass both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network
 
 from orchestrator.domain.canonical import digest
-from orchestrator.domain.compile import elements_of
+from orchestrator.domain.compile import elements_of, without_prefixes
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Device, Grain, Prefix, Site
 from orchestrator.domain.packet_elements import disjoint
@@ -18,6 +19,7 @@ from orchestrator.domain.sides import sides
 from orchestrator.errors import Refused, UnknownName
 
 SLOT_DIGITS = 8
+EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 def layers_of(site: Site, policy: Policy, profile: str) -> tuple[Layer, ...]:
@@ -25,8 +27,10 @@ def layers_of(site: Site, policy: Policy, profile: str) -> tuple[Layer, ...]:
     definition = _profile(policy, profile)
     guards = {device: tuple(names) for device, names in definition.layers.items()}
     kept = kept_elements(site, policy, definition)
-    scope = tuple(prefix for zone in definition.scope_zones for prefix in site.zone(zone).prefixes)
-    layers = [_layer(site, definition, device, guard, scope, kept.get(device, ())) for device, guard in guards.items()]
+    layers = [
+        _layer(site, definition, device, guard, scope_of(site, definition, device, guard), kept.get(device, ()))
+        for device, guard in guards.items()
+    ]
     content = {layer.device: layer.model_dump(mode="json", exclude={"slot", "profile"}) for layer in layers}
     slot = f"{definition.name}-{digest({'profile': definition.name, 'layers': content})[:SLOT_DIGITS]}"
     return tuple(layer.model_copy(update={"slot": slot}) for layer in layers)
@@ -57,7 +61,7 @@ def further_layer(site: Site, policy: Policy, profile: str, device: str, guard: 
     in a slot of its own. `whole`: on a device whose dialect keeps no flows."""
     asked = _profile(policy, profile)
     definition = asked.model_copy(update={"layers": {device: (guard,)}})
-    scope = tuple(prefix for zone in asked.scope_zones for prefix in site.zone(zone).prefixes)
+    scope = scope_of(site, asked, device, (guard,))
     keep = kept_elements(site, policy, definition).get(device, ())
     layer = _layer(site, definition, device, (guard,), scope, () if whole else keep)
     content = layer.model_dump(mode="json", exclude={"slot", "profile"})
@@ -100,6 +104,28 @@ def kept_elements(site: Site, policy: Policy, profile: Profile) -> dict[str, tup
             if layer.is_behind(element.source.network_address) != layer.is_behind(element.destination.network_address):
                 found[name].append(element)
     return {name: disjoint(elements) for name, elements in found.items()}
+
+
+def scope_of(site: Site, profile: Profile, device: str, guard: Iterable[str]) -> tuple[Prefix, ...]:
+    """What the layer of this device is confined to: the prefixes of `scope_zones`.
+
+    A firewall's guard into spared zones stops only what goes beyond them (a transit zone has an internet exit of its
+    own): the scope is then everything that is neither of these zones nor of the site itself.
+    """
+    chosen = tuple(prefix for zone in profile.scope_zones for prefix in site.zone(zone).prefixes)
+    spared = spared_behind(site, profile, device, guard)
+    if chosen or spared is None:
+        return chosen
+    untouched = [prefix for zone in site.zones if not zone.is_external or zone.name in spared for prefix in zone.prefixes]
+    return tuple(rest for everything in EVERYTHING for rest in without_prefixes(everything, untouched))
+
+
+def spared_behind(site: Site, profile: Profile, device: str, guard: Iterable[str]) -> frozenset[str] | None:
+    """The spared zones that this guard leads into; None when it is a switch's, or leads anywhere else as well."""
+    owner = _device(site, device)
+    zones = {item.zone for item in owner.interfaces if item.name in set(guard)}
+    spared = zones & set(profile.spares) - set(profile.cuts)
+    return frozenset(spared) if spared and spared == zones and not owner.ports and Grain.FLOW in owner.grain else None
 
 
 def waves(site: Site, devices: Iterable[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ on the way stops it, never on the guess that it should be blocked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -65,6 +65,12 @@ class Containment:
                 kept = own if kept is None else kept & own
         return ElementIndex((*self.opened.get(device, ()), *elements_in(kept or PacketSet())))
 
+    def concerned(self, device: str, elements: Iterable[Element]) -> tuple[Element, ...]:
+        """Those that some flow-grain layer of the device would drop if nothing were kept or opened: a layer with a scope
+        lets everything else go on."""
+        layers = [layer for layer in self.layers.get(device, ()) if not layer.coarse]
+        return tuple(item for item in elements if any(not layer.scope or _overlaps(item, layer) for layer in layers))
+
     def stops(self, way: Way) -> str | None:
         """The first device, from outside, that stops the conversation; None when no guard on the way does."""
         return next((hop.device for hop in way.hops if self._stops_at(hop, way.sights.get(hop.device, ()))), None)
@@ -89,6 +95,12 @@ class Containment:
         if key not in self._allowed:
             self._allowed[key] = ElementIndex((*layer.keep, *self.opened.get(layer.device, ())))
         return self._allowed[key]
+
+
+def _overlaps(element: Element, layer: Layer) -> bool:
+    return any(
+        end.overlaps(prefix) for end in (element.source, element.destination) for prefix in layer.scope if prefix.version == end.version
+    )
 
 
 def _within(sight: Element, layer: Layer) -> bool:

@@ -68,7 +68,7 @@ def test_an_interface_that_another_device_is_managed_through_is_not_cut(tmp_path
     assert "`management_via`" in unreachable.advice
     edit(inventory, "          grain: [port, flow]\n", "          grain: [port, flow]\n          management_via: fw-int\n")
     assert findings_of(inventory, policy) == ()
-    edit(policy / "profiles.yaml", "fw-int: [ght0]", "fw-int: [ght0, adm0]")
+    edit(policy / "profiles.yaml", "fw-int: [ght0]", "fw-int: [ght0, adm0]", after="  total:")
     (finding,) = findings_of(inventory, policy)
     assert "guarding adm0 of fw-int would cut the management path of sw-dmz" in finding.message
     assert finding.line == line_of(policy / "profiles.yaml", "fw-int: [ght0, adm0]")

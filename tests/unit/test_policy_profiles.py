@@ -38,8 +38,9 @@ CASES = (
     B(
         "transit of the sister hospital",
         "profiles.yaml",
-        "    spares:\n      ght: The sister",
-        "    keeps: {}\n    # The sister",
+        "      fw-int: [ght0] # ght is spared: only what goes beyond it, through the sister hospitals' own exit, is stopped here\n"
+        "    cuts: [internet, isp, vendors]\n    spares:\n      ght: The sister",
+        "    cuts: [internet, isp, vendors]\n    keeps: {}\n    # The sister",
         "cuts: [internet, isp, vendors]",
         "ght-gw[net0 → mpls0] → segment mpls → sw-dmz[p-ght → fwint-ght]",
         "if ght is to stay connected, name it under `spares`",
@@ -251,6 +252,7 @@ CASES = (
         "total:",
         "total cuts the care assertion offices-to-record",
         "keep it narrowly",
+        after="  total:",
     ),
 )
 
