@@ -13,18 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from orchestrator.domain.composition import Composition as Composition  # dialects declare it
+
 if TYPE_CHECKING:  # the emergency command imports this module: nothing of pydantic (0.15 s) before the layer lies
     from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
-
-
-class Composition(StrEnum):
-    """How the layer composes with the site's own rules (design, section 3)."""
-
-    AND = "and"
-    RESUBMIT = "resubmit"
-    COMPLEMENT = "complement"
-    INTERSECTION = "intersection"
-    CLOSE_ONLY = "close-only"
 
 
 class Fence(StrEnum):

@@ -2,7 +2,8 @@
 
 1 the conversations: the stage's flows with their partners
 2 the elements that each guarded device on their way must hold, less those it lets pass already
-3 the coarse guards on their way that are still closed, and the proof that flow devices stand behind every one
+3 the coarse guards on their way that are still closed, and the proof that flow devices stand behind every one;
+  the proof that no device lets through more than these flows, whatever the site's own rules are
 4 the scripts, flow devices first, coarse ones after
 5 what becomes possible, in words; the probes; what no probe can show
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.domain.compile import elements_of, is_guarded, paths_of
+from orchestrator.domain.composition import Composition
+from orchestrator.domain.composition_proof import prove_openings
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
 from orchestrator.domain.network import Device, Site
@@ -35,6 +38,7 @@ class _Changes:
     """What is gathered conversation by conversation."""
 
     openings: dict[str, list[Opening]] = field(default_factory=dict)
+    named: dict[str, list[Element]] = field(default_factory=dict)  # by the flows, whether they pass already or not
     releases: dict[str, set[str]] = field(default_factory=dict)
     possible: list[Reachability] = field(default_factory=list)
 
@@ -77,10 +81,13 @@ def plan_stage(
     partners: Collection[str] | None = None,
     untrusted: Collection[str] = (),
     unfenced: Collection[str] = (),
+    composition_of: Callable[[str], Composition] = lambda _: Composition.AND,
 ) -> Plan:
     """The plan. `layers_in_force` are those read back as applied; `already_open` what the stages before have made lasting.
+    `composition_of` a device is what its dialect declares.
 
-    Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `untrusted-device`, `coarse-behind-flow`, `lift-needs-its-own-plan`.
+    Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `untrusted-device`, `coarse-behind-flow`, `composition`,
+    `lift-needs-its-own-plan`.
     """
     if stage.lifts:
         raise Refused(f"{stage.name} lifts the layer: it opens no flow", rule="lift-needs-its-own-plan")
@@ -93,6 +100,9 @@ def plan_stage(
         if device in untrusted:
             raise Refused(f"{device} is not trusted: nothing is opened on it", rule="untrusted-device")
     prove_releases(site, changes.releases, layers_in_force, released=before.released, untrusted=untrusted, unfenced=unfenced)
+    prove_openings(
+        {name: [item.element for item in openings] for name, openings in changes.openings.items()}, changes.named, composition_of
+    )
     after = Containment(
         layers_in_force,
         {name: (*already_open.get(name, ()), *(item.element for item in changes.openings.get(name, ()))) for name in layers_in_force},
@@ -138,6 +148,7 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         for device, elements in fresh.items():
             passing[device].add(elements)
             if elements:
+            changes.named.setdefault(device, []).extend(wanted[device])
                 opened = [Opening(flow=flow.name, partner=partner.name, element=element) for element in elements]
                 changes.openings.setdefault(device, []).extend(opened)
         released = False

@@ -27,6 +27,7 @@ RULES: Mapping[str, str] = {
     "unknown-slot": "A device holds a layer that no profile of the ratified policy defines.",
     "untrusted-device": "Nothing is opened on a device that is not trusted.",
     "coarse-behind-flow": "A coarse device is released only where flow devices behind it enforce everything that it lets in.",
+    "composition": "What a device would let through must be let through by our layer and by the site's own rules.",
     "not-modelled": "A device holds something inside our own layer that cannot be reasoned about.",
     "packet-set-too-complex": "The set of packets has too many parts to be proved about.",
     "mixed-expiry": "Flows that close by themselves and flows that do not cannot share one plan.",

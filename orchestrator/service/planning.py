@@ -58,6 +58,7 @@ class Planner:
                     render=self._render,
                     partners=chosen,
                     unfenced=self._unfenced(ratified.site),
+                    composition_of=lambda name: self._dialect_for(ratified.site.device(name).platform).traits.composition,
                 )
             while len(self._made) >= _REMEMBERED:
                 self._made.pop(next(iter(self._made)))
