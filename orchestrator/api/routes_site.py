@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheIdentity, TheStages
 from orchestrator.api.schemas import Challenge, ChallengeRequest, LoginRequest, Token
-from orchestrator.domain import conditions
+from orchestrator.domain import conditions, eligibility
 from orchestrator.domain.making import stamp
 from orchestrator.domain.rules import RULES
 
@@ -44,7 +44,7 @@ def login(given: LoginRequest, identity: TheIdentity) -> Token:
 
 @router.get("/whoami")
 def whoami(person: Person, stages: TheStages) -> dict[str, Any]:
-    return {"person": person, "roles": sorted(conditions.roles_of(stages.journal.state(), person))}
+    return {"person": person, "roles": sorted(eligibility.roles_of(stages.journal.state(), person, stages.journal.now()))}
 
 
 @router.get("/posture")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from orchestrator.domain import conditions
+from orchestrator.domain import conditions, eligibility
 from orchestrator.domain.events import Event, hashable
 from orchestrator.domain.making import stamp
 from orchestrator.domain.plan import Plan
@@ -50,7 +50,7 @@ def stage_line(state: SiteState, stage: Stage) -> Json:
 def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
     """Everything about one stage but the scripts of its plan."""
     status = state.stage(declared.name)
-    lacking = missing(declared.votes, conditions.voters(state, declared, status))
+    lacking = missing(declared.votes, eligibility.voters(state, declared, status))
     return {
         **stage_line(state, declared),
         "flows": list(declared.flows),

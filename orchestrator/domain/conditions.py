@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.domain import posture
 from orchestrator.domain.gates import EvidenceGate
 from orchestrator.domain.policy import Stage
-from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
 from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName
@@ -47,29 +46,6 @@ def declared(state: SiteState, stage: str) -> Stage:
     except KeyError:
         names = ", ".join(known.name for known in policy.stages)
         raise UnknownName(f"there is no stage {stage!r}", advice=f"the policy has {names}") from None
-
-
-def roles_of(state: SiteState, person: str) -> frozenset[Role]:
-    """The roles of a person in the ratified policy. Raises NotAllowed (rules `not-ratified`, `unknown-person`)."""
-    try:
-        return frozenset(in_force(state).policy.person(person).roles)
-    except KeyError:
-        raise NotAllowed(f"{person} is nobody in the ratified policy", rule="unknown-person") from None
-
-
-def voting_roles(state: SiteState, stage: Stage, person: str) -> frozenset[Role]:
-    """The places that a person may fill in the quorum of a stage: an application owner only for their own applications."""
-    policy = in_force(state).policy
-    roles = roles_of(state, person) & set(stage.votes)
-    applications = {policy.flow(flow).application for flow in stage.flows}
-    owned = {a.name for a in policy.applications if a.owner == person} | set(policy.person(person).owns)
-    return roles if owned & applications else roles - {Role.APPLICATION_OWNER}
-
-
-def voters(state: SiteState, stage: Stage, status: StageStatus) -> Mapping[str, frozenset[Role]]:
-    """Who has approved, with the places each may fill by the policy in force now."""
-    people = {person.name for person in in_force(state).policy.people}
-    return {vote.person: voting_roles(state, stage, vote.person) for vote in status.approvals if vote.person in people}
 
 
 def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:

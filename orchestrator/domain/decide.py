@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.domain import conditions, stages
+from orchestrator.domain import conditions, eligibility, stages
 from orchestrator.domain.commands import (
     ApplyStage,
     AttachEvidence,
@@ -41,7 +41,7 @@ _KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
 def decide(state: SiteState, command: Command, now: datetime) -> tuple[NewEvent, ...]:
     """The events that the command makes. Raises Refused (with its rule) or InputError."""
     verb, decision = _DECISIONS[type(command)]
-    require(verb, conditions.roles_of(state, command.actor))
+    require(verb, eligibility.roles_of(state, command.actor, now))
     return decision(state, command, now, EventMaker(state, command.actor, now))
 
 
@@ -72,7 +72,7 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
     if status.plan is None:
         raise IllegalTransition(f"{stage} has no plan", rule="no-plan", advice=f"orchestrator stage plan {stage}")
     conditions.require_same_keys(state, status)
-    given = conditions.voters(state, declared, status)
+    given = eligibility.voters(state, declared, status)
     if status.state in stages.VOTING:
         if now >= expiry(status):
             raise Stale(f"the plan of {stage} has expired", rule="expired", advice="plan it again")

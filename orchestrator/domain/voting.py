@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.domain import conditions, stages
+from orchestrator.domain import conditions, eligibility, stages
 from orchestrator.domain.commands import CastVote
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
@@ -25,7 +25,7 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
     stages.after(status.state, E.VOTE_CAST, command.stage)
     statement = read_statement(command.statement)
     _require_present(state, status, statement, command.signer, now)
-    roles = _require_eligible(state, declared, status, command.signer)
+    roles = _require_eligible(state, declared, status, command.signer, now)
     if statement.choice == "deny" and not statement.reason.strip():
         raise UsageError("a denial needs a reason")
     if statement.choice == "approve":
@@ -48,7 +48,7 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
     if statement.choice == "deny":
         reason = {"reason": f"{command.signer}: {statement.reason}"}
         return cast, make(E.STAGE_DENIED, reason, stage=command.stage, actor=command.signer)
-    filled = assignment(declared.votes, {**conditions.voters(state, declared, status), command.signer: roles})
+    filled = assignment(declared.votes, {**eligibility.voters(state, declared, status), command.signer: roles})
     if filled is None or status.state is StageState.APPROVED:
         return (cast,)
     approved = {"plan_digest": status.plan_digest, "places": {person: role.value for person, role in filled.items()}}
@@ -75,11 +75,11 @@ def _require_present(state: SiteState, status: StageStatus, statement: Statement
         raise Stale("the statement has expired, or outlives its plan", rule="expired", advice="sign a new statement")
 
 
-def _require_eligible(state: SiteState, declared: Stage, status: StageStatus, person: str) -> frozenset[Role]:
+def _require_eligible(state: SiteState, declared: Stage, status: StageStatus, person: str, now: datetime) -> frozenset[Role]:
     """The person may vote on this plan; returns the places that the vote may fill."""
     if person == status.proposer:
         raise NotAllowed("who proposes a plan does not vote on it", rule="proposer-cannot-vote", advice="others vote; you may cancel it")
-    roles = conditions.voting_roles(state, declared, person)
+    roles = eligibility.voting_roles(state, declared, person, now)
     if not roles:
         wanted = ", ".join(f"{count} {role}" for role, count in sorted(declared.votes.items()))
         raise NotAllowed(f"{person} has no role that {declared.name} asks for", rule="role-cannot-vote", advice=f"it asks for {wanted}")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.domain import conditions
+from orchestrator.domain import eligibility
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import EventMaker, stamp
@@ -58,7 +58,7 @@ class Identity:
         if signer != person:
             raise NotAuthenticated(f"signed by {signer}, not by {person}", rule="signature")
         try:
-            conditions.roles_of(self._stages.journal.state(), person)
+            eligibility.roles_of(self._stages.journal.state(), person, now)
         except NotAllowed as unknown:
             raise NotAuthenticated(str(unknown), rule=unknown.rule) from unknown
         token = self._secret()

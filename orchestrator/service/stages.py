@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.domain import conditions, duties
+from orchestrator.domain import conditions, duties, eligibility
 from orchestrator.domain.commands import ApplyStage, CancelStage, CastVote, Command, PlanStage, RevertStage
 from orchestrator.domain.decide import decide, overdue, went_stale
 from orchestrator.domain.duties import Verb
@@ -49,7 +49,7 @@ class Stages:
     def read(self, actor: str) -> SiteState:
         """The present state, for somebody who may read it."""
         state = self.state()
-        duties.require(Verb.READ, conditions.roles_of(state, actor))
+        duties.require(Verb.READ, eligibility.roles_of(state, actor, self.journal.now()))
         return state
 
     def do(self, command: Command) -> SiteState:
@@ -61,7 +61,7 @@ class Stages:
         self.state()
         with self._refusals_recorded(actor, "plan", stage):
             state = self.journal.state()
-            duties.require(Verb.PLAN, conditions.roles_of(state, actor))
+            duties.require(Verb.PLAN, eligibility.roles_of(state, actor, self.journal.now()))
             conditions.require_predecessors(state, conditions.declared(state, stage), self.journal.now())
             return self.journal.decide(lambda state, now: decide(state, PlanStage(actor, self.planner.plan(state, stage, partners)), now))
 
