@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.making import stamp
-from orchestrator.errors import EnvironmentMissing
+from orchestrator.domain.network import Site
+from orchestrator.domain.policy import Policy
+from orchestrator.errors import EnvironmentMissing, Refused
 from orchestrator.service.pack_making import DialectFor, make_pack
-from orchestrator.service.ratify import Ratification
+from orchestrator.service.ratify import Ratification, in_force
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
 from orchestrator.wiring_hospital import dialect_named
 
@@ -47,6 +50,36 @@ def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_named)
 def files_on_disk(*, inventory: Path | None = None, policy: Path | None = None, rehearsal: bool = False) -> SiteFiles:
     """Read and held against each other. Raises PolicyError with every finding."""
     return read_checked(inventory or inventory_path(), policy or policy_path(), rehearsal=rehearsal)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A policy with its inventory and, where they are known, the people's keys."""
+
+    site: Site
+    policy: Policy
+    signers: str | None
+
+
+def read_ratified(state: StateDirectory) -> Read:
+    """What the log says is in force. Raises Refused (rule `not-ratified`)."""
+    found = None
+    if state.log.exists():
+        with SqliteLog(state.log, head_file=state.log_head, read_only=True) as log:
+            found = in_force(log)
+    if found is None:
+        raise Refused(
+            f"no policy is ratified in {state.root}", rule="not-ratified", advice="compare two folders, or give --state before the verb"
+        )
+    before, event = found
+    return Read(Site.model_validate(event.body["inventory"]), before.policy, before.allowed_signers)
+
+
+def read_files(state: StateDirectory, inventory: Path, policy: Path, rehearsal: bool) -> Read:
+    """The files on disk, with the keys of the state directory when it has any. Raises PolicyError with every finding."""
+    files = read_checked(inventory, policy, rehearsal=rehearsal)
+    signers = state.allowed_signers
+    return Read(files.site, files.policy, _allowed_signers(signers) if signers.exists() else None)
 
 
 def pack_from_files(state: StateDirectory, *, dialects: DialectFor = dialect_named, rehearsal: bool = False) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""`policy diff`: what two policies say differently. Each test changes one thing in the hospital's own files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.domain.policy_changes import PolicyDifference, between
+from orchestrator.settings import StateDirectory
+from orchestrator.wiring_policy import read_files
+from tests.unit.broken_files import copy_files, edit
+
+PAYMENT = ("flows.yaml", "    services: [tcp/8443]\n", "    services: [tcp/8443, tcp/8080]\n")
+
+
+def _changed(folder: Path, *edits: tuple[str, str, str], inventory: tuple[str, str] | None = None) -> PolicyDifference:
+    state = StateDirectory(folder / "state")
+    before, after = folder / "before", folder / "after"
+    before.mkdir()
+    after.mkdir()
+    old_inventory, old_policy = copy_files(before)
+    new_inventory, new_policy = copy_files(after)
+    for file, old, new in edits:
+        edit(new_policy / file, old, new)
+    if inventory is not None:
+        edit(new_inventory, *inventory)
+    one, other = read_files(state, old_inventory, old_policy, False), read_files(state, new_inventory, new_policy, False)
+    return between((one.site, one.policy), (other.site, other.policy))
+
+
+def test_the_same_files_differ_in_nothing(tmp_path: Path) -> None:
+    assert not _changed(tmp_path)
+
+
+def test_one_port_more_is_exactly_two_boxes_one_per_family(tmp_path: Path) -> None:
+    difference = _changed(tmp_path, PAYMENT)
+    assert difference.widens
+    assert difference.overall.describe() == (
+        "+ 10.20.12.10/32 → 198.51.100.32/32 tcp/8080 (out)",
+        "+ 2001:db8:20:12::10/128 → 2001:db8:100::32/128 tcp/8080 (out)",
+    )
+    assert list(difference.reachability) == ["P5-patients-and-payments"]
+    assert not difference.cut
+
+
+def test_a_flow_in_an_earlier_stage_widens_nothing_and_is_shown_in_both_stages(tmp_path: Path) -> None:
+    difference = _changed(
+        tmp_path,
+        ("stages.yaml", "flows: [samu-hub, blood-supply-out", "flows: [blood-supply-out"),
+        ("stages.yaml", "flows: [mail-in]", "flows: [mail-in, samu-hub]"),
+    )
+    assert not difference.widens
+    assert not difference.overall
+    assert {name: (bool(item.appears), bool(item.disappears)) for name, item in difference.reachability.items()} == {
+        "P0-lifelines": (False, True),
+        "P1-inbound-mail": (True, False),
+    }
+
+
+def test_a_vital_flow_that_is_cut_now_no_longer_passes_the_cut(tmp_path: Path) -> None:
+    difference = _changed(
+        tmp_path,
+        (
+            "flows.yaml",
+            '    addresses: [10.20.26.10, "2001:db8:20:26::10"]\n    decisions: {internet: keep, total: cut}',
+            '    addresses: [10.20.26.10, "2001:db8:20:26::10"]\n    decisions: {internet: cut, total: cut}',
+        ),
+    )
+    assert not difference.widens
+    places = {device for (profile, device) in difference.cut if profile == "internet"}
+    assert "fw-ext" in places
+    assert all(item.disappears and not item.appears for item in difference.cut.values())
+
+
+def test_the_other_way_round_it_widens(tmp_path: Path) -> None:
+    """A cut that lets more pass widens, although the stages open the same in the end."""
+    difference = _changed(
+        tmp_path,
+        (
+            "flows.yaml",
+            "  dictation:\n    application: dictation\n",
+            "  dictation:\n    decisions: {internet: keep, total: cut}\n    application: dictation\n",
+        ),
+    )
+    assert not difference.overall
+    assert difference.widens
+
+
+def test_order_people_and_inventory_are_told_by_name(tmp_path: Path) -> None:
+    difference = _changed(
+        tmp_path,
+        ("stages.yaml", "requires: [{stage: P3-outbound-mail}]", "requires: [{stage: P1-inbound-mail}]"),
+        ("people.yaml", "roles: [director]", "roles: [director, incident-commander]"),
+        inventory=("port: 9000, to: 10.20.12.20", "port: 9001, to: 10.20.12.20"),
+    )
+    assert not difference.widens
+    assert [(item.name, item.key) for item in difference.order] == [("P5-patients-and-payments", "requires")]
+    assert [(item.name, item.key, item.after) for item in difference.people] == [("director-duty", "roles", "[incident-commander]")]
+    assert [(item.section, item.name, item.key) for item in difference.inventory] == [("devices", "fw-ext", "nat")]
+
+
+def test_the_command_says_first_whether_it_widens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, policy = copy_files(tmp_path)
+    edit(policy / PAYMENT[0], PAYMENT[1], PAYMENT[2])
+    assert main(["policy", "diff", "policies/valmont", str(policy)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("IT WIDENS")
+    assert "+ 10.20.12.10/32 → 198.51.100.32/32 tcp/8080 (out)" in told
+    assert main(["policy", "diff", str(policy), "policies/valmont", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["same"], answer["widens"]) == (False, False)
+    assert answer["overall"]["disappears"]
+    assert main(["policy", "diff", str(policy), str(policy)]) == 0
+    assert "no difference" in capsys.readouterr().out
+
+
+def test_where_nothing_is_ratified_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_STATE", str(tmp_path))
+    assert main(["policy", "diff"]) == 4
+    assert "no policy is ratified" in capsys.readouterr().err
