@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.cli import exit_codes
 from orchestrator.settings import state_directory
@@ -64,12 +64,30 @@ def _write_statement(around: Ratification, files: SiteFiles, target: str) -> int
     from orchestrator.service.ratify import statement_now
 
     text = statement_now(around, files.site, files.policy)
+    _show_difference(around, files, sys.stderr if target == "-" else sys.stdout)
     if target == "-":
         sys.stdout.write(text)
         return exit_codes.OK
     Path(target).write_text(text, encoding="utf-8")
     print(f"{target}: sign it with  ssh-keygen -Y sign -n policy-ratification@v1 -f KEY {target}")
     return exit_codes.OK
+
+
+def _show_difference(around: Ratification, files: SiteFiles, to: TextIO) -> None:
+    """What signing would change, against what is in force; the first policy is compared with nothing."""
+    from orchestrator.cli.policy_diff import lines
+    from orchestrator.domain.network import Site
+    from orchestrator.domain.policy_changes import between
+    from orchestrator.service.ratify import in_force
+
+    found = in_force(around.log)
+    if found is None:
+        print("nothing is ratified yet: this would be the first policy", file=to)
+        return
+    before, event = found
+    site = Site.model_validate(event.body["inventory"])
+    difference = between((site, before.policy), (files.site, files.policy), before.allowed_signers, around.allowed_signers)
+    print("against the policy in force:", *lines(difference), "", sep="\n", file=to)
 
 
 def _hand_in(around: Ratification, files: SiteFiles, arguments: argparse.Namespace) -> int:

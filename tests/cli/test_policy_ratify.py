@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -85,3 +86,30 @@ def test_a_pack_without_votes_says_so_and_ratifies_nothing(state: Path, capsys: 
 @pytest.mark.usefixtures("state")
 def test_what_cannot_be_understood_is_bad_input(arguments: list[str]) -> None:
     assert main(["policy", "ratify", *arguments]) == exit_codes.BAD_INPUT
+
+
+def test_who_signs_a_second_policy_is_shown_what_it_changes(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statement = tmp_path / "statement"
+    main(["policy", "ratify", "--statement-out", str(statement)])
+    assert "this would be the first policy" in capsys.readouterr().out
+    signatures = [signed(tmp_path, statement, person) for person in PEOPLE]
+    assert main(["policy", "ratify", "--statement", str(statement), *signatures]) == exit_codes.OK
+    assert main(["policy", "diff"]) == exit_codes.OK
+    assert "no difference" in capsys.readouterr().out
+    changed = tmp_path / "policy"
+    shutil.copytree(ROOT / "policies/valmont", changed)
+    flows = changed / "flows.yaml"
+    flows.write_text(flows.read_text().replace("services: [tcp/8443]", "services: [tcp/8443, tcp/8080]"))
+    monkeypatch.setenv("ORCHESTRATOR_POLICY", str(changed))
+    with (state / "allowed_signers").open("a") as signers:
+        signers.write("eng-2 ssh-ed25519 AAAAnotakey\n")
+    assert main(["policy", "diff"]) == exit_codes.OK
+    told = capsys.readouterr().out
+    assert "IT WIDENS" in told
+    assert "+ allowed_signers.eng-2" in told
+    assert main(["policy", "ratify", "--statement-out", "-"]) == exit_codes.OK
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["what"] == "ratification"
+    assert "+ 10.20.12.10/32 → 198.51.100.32/32 tcp/8080 (out)" in shown.err
