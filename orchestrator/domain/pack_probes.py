@@ -66,7 +66,7 @@ def transit_questions(site: Site, zone: str) -> Iterator[tuple[Question, Way]]:
         for where, address in addresses_in(site, host, external=True)
         if where != zone and _any_holds(led, address)
     ]
-    for asking in _inside_vantage_points(site) if beyond else ():
+    for asking in inside_vantage_points(site) if beyond else ():
         for _, own in addresses_in(site, asking, external=False):
             for where, address, host in beyond:
                 for service in (*_one_of_each(host), ICMP) if address.version == own.version else ():
@@ -81,11 +81,11 @@ def _outwards(site: Site) -> Iterator[Question]:
         (zone.name, address, service)
         for zone in site.zones
         if zone.is_external
-        for host in _outside_hosts(site, zone.name)[:HOSTS_PER_ZONE]
-        for address in _told_apart(site, host, zone.name)
+        for host in outside_hosts(site, zone.name)[:HOSTS_PER_ZONE]
+        for address in told_apart(site, host, zone.name)
         for service in (*_one_of_each(host), ICMP)
     ]
-    for host in _inside_vantage_points(site):
+    for host in inside_vantage_points(site):
         for _, own in addresses_in(site, host, external=False):
             for zone, address, service in targets:
                 if address.version == own.version:
@@ -96,7 +96,7 @@ def _inwards(site: Site) -> Iterator[Question]:
     """To everything that is published; and, from zones with routes of their own, to the hosts that they lead to."""
     for host in site.hosts:
         for zone, address in addresses_in(site, host, external=True) if host.is_vantage_point else ():
-            if host not in _outside_hosts(site, zone)[:1] or address not in _told_apart(site, host, zone)[:2]:
+            if host not in outside_hosts(site, zone)[:1] or address not in told_apart(site, host, zone)[:2]:
                 continue
             for inside, service in published_services(site, address.version):
                 yield Question("in", inside, address, zone, service)
@@ -112,8 +112,8 @@ def _to_devices(site: Site) -> Iterator[Question]:
     for device in site.devices:
         for _, own in addresses_in(site, device, external=True) if device.services else ():
             for zone in (zone.name for zone in site.zones if zone.is_external):
-                for host in _outside_hosts(site, zone)[:1]:
-                    for address in _told_apart(site, host, zone)[:2] if host.is_vantage_point else ():
+                for host in outside_hosts(site, zone)[:1]:
+                    for address in told_apart(site, host, zone)[:2] if host.is_vantage_point else ():
                         for service in device.services if address.version == own.version else ():
                             yield Question("in", own, address, zone, service_of(service.transport, service.port), device.name)
 
@@ -139,7 +139,7 @@ def _across(site: Site, profile: Profile, cut: Containment) -> Iterator[Probe]:
                         yield probe
 
 
-def _inside_vantage_points(site: Site) -> tuple[Host, ...]:
+def inside_vantage_points(site: Site) -> tuple[Host, ...]:
     """One per inside zone and way out of it: a second default route is a second way out."""
     found: dict[tuple[str, tuple[Address, ...]], Host] = {}
     for host in site.hosts:
@@ -148,13 +148,13 @@ def _inside_vantage_points(site: Site) -> tuple[Host, ...]:
     return tuple(found.values())
 
 
-def _outside_hosts(site: Site, zone: str) -> list[Host]:
+def outside_hosts(site: Site, zone: str) -> list[Host]:
     """The hosts of an external zone: first those that live in no other, and answer something."""
     hosts = [host for host in site.hosts if any(where == zone for where, _ in addresses_in(site, host, external=True))]
     return sorted(hosts, key=lambda host: (len({where for where, _ in addresses_in(site, host, external=True)}), not host.services))
 
 
-def _told_apart(site: Site, host: Host, zone: str) -> tuple[Address, ...]:
+def told_apart(site: Site, host: Host, zone: str) -> tuple[Address, ...]:
     """Its first address of each family, then those that a device has a route of its own to (a transit)."""
     addresses = [address for where, address in addresses_in(site, host, external=True) if where == zone]
     first = {address.version: address for address in reversed(addresses)}

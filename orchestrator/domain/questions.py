@@ -148,7 +148,7 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
     published = publication(site, question, way)
     if published is not None:
         target, port = published.public, published.port
-    elif question.direction == "in" and asked.version == 4 and question.terminates_on is None and _is_translating(site, way):
+    elif question.direction == "in" and asked.version == 4 and question.terminates_on is None and is_translating(site, way):
         return None  # behind a translation that does not publish it: nobody outside can even address it
     service = f"{_NAMES[question.service.protocol]}{f'/{port}' if port else ''}"
     return Probe(
@@ -227,5 +227,5 @@ def _innermost(site: Site, hops: Sequence[Hop]) -> Exit:
     return crossed[-1]
 
 
-def _is_translating(site: Site, way: Way) -> bool:
+def is_translating(site: Site, way: Way) -> bool:
     return any(hop.enters in site.device(hop.device).nat.masquerade for hop in way.hops)
