@@ -143,12 +143,13 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
                 rule="no-path",
                 advice="orchestrator policy check says which route is missing",
             )
-        wanted = elements_of(site, flow, partner, fine)
+        seen = elements_of(site, flow, partner, fine)
+        wanted = {device: concerned for device, elements in seen.items() if (concerned := before.concerned(device, elements))}
         fresh = {device: _less(elements, passing[device]) for device, elements in wanted.items()}
         for device, elements in fresh.items():
             passing[device].add(elements)
-            if elements:
             changes.named.setdefault(device, []).extend(wanted[device])
+            if elements:
                 opened = [Opening(flow=flow.name, partner=partner.name, element=element) for element in elements]
                 changes.openings.setdefault(device, []).extend(opened)
         released = False
