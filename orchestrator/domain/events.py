@@ -23,6 +23,8 @@ Json = Any  # a JSON value; the log refuses anything else
 class EventType(StrEnum):
     INCIDENT_DECLARED = "IncidentDeclared"
     POLICY_RATIFIED = "PolicyRatified"
+    DELEGATION_GRANTED = "DelegationGranted"
+    DELEGATION_REVOKED = "DelegationRevoked"
     CUTOFF_ORDERED = "CutoffOrdered"
     CUTOFF_APPLIED = "CutoffApplied"
     CUTOFF_VERIFIED = "CutoffVerified"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from orchestrator.domain import folding_delegations, stages
 from orchestrator.domain import posture as postures
-from orchestrator.domain import stages
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import DeviceChange
@@ -226,6 +226,8 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.VOTES_VOIDED: _votes_voided,
     E.EVIDENCE_ATTACHED: _evidence_attached,
     E.ATTESTATION_RECORDED: _attestation_recorded,
+    E.DELEGATION_GRANTED: folding_delegations.delegation_granted,
+    E.DELEGATION_REVOKED: folding_delegations.delegation_revoked,
     E.STAGE_APPLYING: _stage_applying,
     E.STAGE_OPENED: _stage_opened,
     E.DEVICE_CHANGE_INTENDED: _change_intended,

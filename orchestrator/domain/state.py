@@ -18,6 +18,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stages import StageState
+from orchestrator.domain.standing import Loan
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class SiteState:
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     attestations: Mapping[str, Attestation] = field(default_factory=dict)  # the last of each partner
+    grants: Mapping[str, Loan] = field(default_factory=dict)  # delegations granted since, by their names
+    revoked_delegations: Mapping[str, str] = field(default_factory=dict)  # when they were taken back: these, and the policy's
 
     @property
     def rehearsal(self) -> bool:

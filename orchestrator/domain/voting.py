@@ -10,11 +10,11 @@ from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.policy import Stage
-from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
+from orchestrator.domain.standing import Standing
 from orchestrator.domain.state import SiteState, StageStatus, moment
 from orchestrator.domain.statement import Statement, expiry, read_statement, statement_for
-from orchestrator.domain.votes import assignment
+from orchestrator.domain.votes import seats
 from orchestrator.errors import NotAllowed, NotAuthenticated, Stale, UsageError
 
 
@@ -25,7 +25,7 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
     stages.after(status.state, E.VOTE_CAST, command.stage)
     statement = read_statement(command.statement)
     _require_present(state, status, statement, command.signer, now)
-    roles = _require_eligible(state, declared, status, command.signer, now)
+    standing = _require_eligible(state, declared, status, command.signer, now)
     if statement.choice == "deny" and not statement.reason.strip():
         raise UsageError("a denial needs a reason")
     if statement.choice == "approve":
@@ -36,7 +36,8 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
             "person": command.signer,
             "choice": statement.choice,
             "reason": statement.reason,
-            "roles": sorted(roles),
+            "roles": sorted(standing.roles),
+            **({"lent": {giver: sorted(roles) for giver, roles in sorted(standing.lent.items())}} if standing.lent else {}),
             "plan_digest": statement.plan_digest,
             "statement": command.statement,
             "signature": command.signature,
@@ -48,10 +49,12 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
     if statement.choice == "deny":
         reason = {"reason": f"{command.signer}: {statement.reason}"}
         return cast, make(E.STAGE_DENIED, reason, stage=command.stage, actor=command.signer)
-    filled = assignment(declared.votes, {**eligibility.voters(state, declared, status), command.signer: roles})
+    filled = seats(declared.votes, {**eligibility.voters(state, declared, status), command.signer: standing})
     if filled is None or status.state is StageState.APPROVED:
         return (cast,)
-    approved = {"plan_digest": status.plan_digest, "places": {person: role.value for person, role in filled.items()}}
+    approved = {"plan_digest": status.plan_digest, "places": {person: seat.role.value for person, seat in filled.items()}}
+    if lent := {person: seat.authority for person, seat in filled.items() if seat.authority != person}:
+        approved["by_authority_of"] = lent
     return cast, make(E.STAGE_APPROVED, approved, stage=command.stage, actor=ORCHESTRATOR)
 
 
@@ -75,14 +78,22 @@ def _require_present(state: SiteState, status: StageStatus, statement: Statement
         raise Stale("the statement has expired, or outlives its plan", rule="expired", advice="sign a new statement")
 
 
-def _require_eligible(state: SiteState, declared: Stage, status: StageStatus, person: str, now: datetime) -> frozenset[Role]:
-    """The person may vote on this plan; returns the places that the vote may fill."""
+def _require_eligible(state: SiteState, declared: Stage, status: StageStatus, person: str, now: datetime) -> Standing:
+    """The person may vote on this plan; returns the places that the vote may fill, and by whose authority."""
     if person == status.proposer:
         raise NotAllowed("who proposes a plan does not vote on it", rule="proposer-cannot-vote", advice="others vote; you may cancel it")
-    roles = eligibility.voting_roles(state, declared, person, now)
-    if not roles:
+    standing = eligibility.standing_on(state, declared, person, now)
+    left = standing.without(eligibility.spent(status, person))
+    if standing.roles and not left.roles:
+        givers = ", ".join(sorted(standing.lent))
+        raise NotAllowed(
+            f"{person} would vote on {declared.name} by the authority of {givers}, who proposed it or votes on it themselves",
+            rule="delegation-used",
+            advice="a delegate acts instead of the giver, never beside: somebody else votes",
+        )
+    if not left.roles:
         wanted = ", ".join(f"{count} {role}" for role, count in sorted(declared.votes.items()))
         raise NotAllowed(f"{person} has no role that {declared.name} asks for", rule="role-cannot-vote", advice=f"it asks for {wanted}")
     if person in status.votes:
         raise NotAllowed(f"{person} has voted on this plan already", rule="already-voted", advice="to take it back, cancel the stage")
-    return roles
+    return left
