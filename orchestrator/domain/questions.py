@@ -21,7 +21,7 @@ from orchestrator.domain.policy import Flow, Partner
 from orchestrator.domain.policy_words import Text
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.services import FlowService
-from orchestrator.domain.topology import Hop, crossings, host_path, owner_of
+from orchestrator.domain.topology import MOST_HOPS, Hop, crossings, host_path, owner_of, route
 
 ICMP = FlowService(protocol=1)
 _TITLE = Text(en="question", fr="question")
@@ -110,17 +110,18 @@ def _within(sight: Element, layer: Layer) -> bool:
 
 @lru_cache(maxsize=20_000)
 def way_of(site: Site, question: Question) -> Way | None:
-    """Through the exit that the inside host's own routes lead to; None when they lead to none that reaches the zone.
+    """Through the exit that the inside host's own routes lead to; None when they lead to none.
 
-    Remembered: every profile and stage asks the same questions of the same site.
+    Exits that are meant for the zone are tried first. The others count when the routers of others carry it on from there:
+    a vendor with a way in of their own reaches the web site as everybody does. Remembered: every profile and stage asks
+    the same questions of the same site.
     """
-    for exit_ in site.exits:
-        if not _leads_to(site, exit_, question.zone):
-            continue
+    meant = {exit_.name: _leads_to(site, exit_, question.zone) for exit_ in site.exits}
+    for exit_ in sorted(site.exits, key=lambda item: not meant[item.name]):
         flow, partner = _as_flow(question, exit_)
         ways = crossings(site, flow, partner)
         hops = next(iter(ways.values()), ())
-        if hops:
+        if hops and (meant[exit_.name] or _carried_on(site, hops[0].device, question.outside)):
             return Way(_innermost(site, hops), hops, elements_along(site, flow, ways))
     return None
 
@@ -218,6 +219,20 @@ def _leads_to(site: Site, exit_: Exit, zone: str) -> bool:
     """An exit leads to its own zone, to those it is the primary one for, and anywhere when a transit zone is behind it."""
     dedicated = any(other.zone == zone or zone in other.primary_for for other in site.exits)
     return exit_.zone == zone or zone in exit_.primary_for or site.zone(exit_.zone).transit or not dedicated
+
+
+def _carried_on(site: Site, outermost: str, target: Address) -> bool:
+    """Whether the routers beyond this device of ours, as far as the inventory knows them, lead to the host that has the address."""
+    node: Node = site.device(outermost)
+    for _ in range(MOST_HOPS):
+        out = route(site, node, target)
+        end = owner_of(site, (out[1] if out is not None else None) or target)
+        if out is None or end is None or end[1].link != out[0].link:
+            return False
+        if out[1] is None:
+            return True
+        node = end[0]
+    return False
 
 
 def _innermost(site: Site, hops: Sequence[Hop]) -> Exit:
