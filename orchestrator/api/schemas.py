@@ -51,6 +51,11 @@ class VoteRequest(Wire):
     signature: Signature
 
 
+class DelegationRequest(Wire):
+    statement: Annotated[str, Field(max_length=20_000)]
+    signature: Signature
+
+
 class ReasonRequest(Wire):
     reason: Note = ""
 

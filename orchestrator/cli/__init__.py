@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stage": ("orchestrator.cli.stage", "plan, vote, apply, verify and open a stage"),
     "evidence": ("orchestrator.cli.evidence", "attach evidence to a stage"),
     "attestation": ("orchestrator.cli.attestation", "record a partner's attestation of remediation"),
+    "delegation": ("orchestrator.cli.delegation", "lend roles of yours for a while, take that back, see who stands in"),
     "logbook": ("orchestrator.cli.logbook", "write into the logbook"),
     "login": ("orchestrator.cli.login", "prove who you are with your SSH key"),
     "whoami": ("orchestrator.cli.whoami", "who the server says you are"),

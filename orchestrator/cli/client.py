@@ -47,7 +47,7 @@ class Client:
         self._http = httpx.Client(base_url=arguments.url or "http://orchestrator", transport=transport, timeout=TIMEOUT_S)
         self._wanted: str | None = arguments.person
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: str, **query: str | list[str]) -> Any:
         return self._ask("GET", path, params=query)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:

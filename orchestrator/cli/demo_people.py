@@ -10,7 +10,7 @@ from orchestrator.domain.people import Person
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.votes import assignment
 
-NAMESPACES = "orchestrator-login@v1,reconnect-approval@v1,policy-ratification@v1"
+NAMESPACES = "orchestrator-login@v1,reconnect-approval@v1,reconnect-delegation@v1,policy-ratification@v1"
 
 
 class People:
