@@ -9,6 +9,7 @@ from orchestrator.errors import UnknownName
 
 _HOMES = {
     "nftables": ("orchestrator.dialects.nftables", "NftablesDialect"),
+    "iptables": ("orchestrator.dialects.iptables", "IptablesDialect"),
     "openvswitch": ("orchestrator.dialects.openvswitch", "OpenvswitchDialect"),
     "frr": ("orchestrator.dialects.frr", "FrrDialect"),
 }
@@ -16,7 +17,7 @@ PLATFORMS = tuple(_HOMES)
 
 
 def dialect_for(platform: str) -> Dialect:
-    """The dialect of a platform (`nftables`, `openvswitch`, `frr`). Raises UnknownName."""
+    """The dialect of a platform (`nftables`, `iptables`, `openvswitch`, `frr`). Raises UnknownName."""
     try:
         module, name = _HOMES[platform]
     except KeyError:

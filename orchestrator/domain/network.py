@@ -53,6 +53,7 @@ class Platform(StrEnum):
     """What drives the device: one dialect each."""
 
     NFTABLES = "nftables"
+    IPTABLES = "iptables"
     OPENVSWITCH = "openvswitch"
     FRR = "frr"
 

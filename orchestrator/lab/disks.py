@@ -21,7 +21,10 @@ from orchestrator.lab.topology import Cable, plugged_ports
 
 PROGRAMS = Path(__file__).parent
 DEVICE_FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
-SCRIPT_OF = {Platform.NFTABLES: "containment-host", Platform.OPENVSWITCH: "containment-host", Platform.FRR: "containment-router"}
+SCRIPT_OF = {
+    Platform.NFTABLES: "containment-host", Platform.IPTABLES: "containment-host", Platform.OPENVSWITCH: "containment-host",
+    Platform.FRR: "containment-router",
+}  # fmt: skip
 
 
 def write_disk(layout: Layout, site: Site, node: Node, cables: Sequence[Cable]) -> None:

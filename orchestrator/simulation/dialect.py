@@ -20,6 +20,7 @@ COMMAND = "simulated-device"
 
 _TRAITS = {
     "nftables": (Composition.AND, Fence.GENERATION_OBJECT),
+    "iptables": (Composition.COMPLEMENT, Fence.GENERATION_OBJECT),
     "openvswitch": (Composition.RESUBMIT, Fence.TABLE_PER_EPOCH),
     "frr": (Composition.CLOSE_ONLY, Fence.WRAPPER),
 }

@@ -11,10 +11,11 @@ from orchestrator.domain.topology import Hop, crossings, exit_of, routers, way_i
 
 GRAINS = {
     Platform.NFTABLES: {Grain.FLOW, Grain.MANUAL},
+    Platform.IPTABLES: {Grain.FLOW, Grain.MANUAL},
     Platform.OPENVSWITCH: {Grain.PORT, Grain.FLOW, Grain.MANUAL},
     Platform.FRR: {Grain.ROUTE, Grain.MANUAL},
 }
-KEEPS_FLOWS = frozenset({Platform.NFTABLES})  # the words that we have for the others close whole, whatever the box could do
+KEEPS_FLOWS = frozenset({Platform.NFTABLES, Platform.IPTABLES})  # our words for the others close whole, whatever the box could do
 
 
 def devices(site: Site, policy: Policy) -> Iterator[Problem]:

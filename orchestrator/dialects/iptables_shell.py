@@ -1,0 +1,220 @@
+"""The shell around `iptables-restore`: what has to be looked up on the device before a transaction can be written.
+
+One transaction per family, IPv4 first; both are always tried. Its text is finished before `iptables-restore` starts,
+which holds a lock that `iptables -S` waits for. A restore without `--noflush` would take the site's rules
+away, so it is never used, and ours are found, taken out and put first again by what `iptables -S` lists.
+
+The fence is an empty chain `containment-e<epoch>`: an opening deletes and makes the chain of its own generation in its
+transaction, which fails whole when the device has moved on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from orchestrator.dialects.iptables_rules import DISPATCH, EPOCH, FAMILIES, HOOKS, OPEN, opening_id, pinhole, shared_lines
+from orchestrator.domain.layer import Element
+
+BOOT_DIRECTORY = "/etc/containment"
+_FIND_HOOKS = f"grep -E '^-A [A-Z]+ .*-[jg] {DISPATCH}(-in|-out)?$' | sed 's/^-A/-D/'"
+_NEWEST = (
+    f'held=$($tool -S | sed -n \'s/^-N {EPOCH}\\([0-9]*\\)$/\\1/p\'); for one in $held; do [ "$one" -le "$epoch" ] || epoch=$one; done'
+)
+_SWAP = f"""for one in $held; do echo "-X {EPOCH}$one"; done; echo "-N {EPOCH}$epoch\""""
+BOOT_SCRIPT = f"""\
+#!/bin/sh
+# Lays the containment layer: run it after the site's own rules and before forwarding starts.
+cd "${{0%/*}}" || exit 1
+status=0
+for family in 4 6; do
+  tool=iptables; [ $family = 4 ] || tool=ip6tables
+  epoch=$(cat epoch); {_NEWEST}
+  text=$(echo '*filter'; {_SWAP}
+    $tool -S | {_FIND_HOOKS}
+    echo ':{DISPATCH} - [0:0]'
+    cat 0-base.v$family
+    for file in [a-z]*.v$family; do [ ! -e "$file" ] || cat "$file"; done
+    echo COMMIT)
+  printf '%s\\n' "$text" | $tool-restore --noflush -w 5 || status=1
+done
+exit $status
+"""
+
+HEAD = """\
+set -u
+export LC_ALL=C
+tool_for() { tool=iptables; [ "$1" = 4 ] || tool=ip6tables; }
+commit() { $tool-restore --noflush -w 5; }
+"""
+
+_HOOKS = "; ".join(f"echo '-I {hook} 1 -j {chain}'" for hook, chain in HOOKS.items())
+
+# The last try leaves the generation as it is: whatever keeps the generation from being swapped must not keep the layer from lying.
+LAY = f"""\
+{HEAD}
+lay() {{
+  epoch={{epoch}}; {_NEWEST}
+  text=$(echo '*filter'
+    if [ $1 = yes ]; then {_SWAP}; fi
+    $tool -S | {_FIND_HOOKS}
+    echo ':{DISPATCH} - [0:0]'
+    $tool -S {DISPATCH} 2>/dev/null | grep -E '^-A {DISPATCH} -[io] [a-z0-9-]+ -m comment --comment "slot [a-z0-9-]+" -j {DISPATCH}-s[0-9a-f]{{10}}$' | grep -vF "\\"slot $slot\\""
+    printf '%s\\n' "$rules"
+    {_HOOKS}
+    echo COMMIT)
+  printf '%s\\n' "$text" | commit
+}}
+status=0
+both() {{
+  tool_for $1
+  lay yes 2>/dev/null || lay yes 2>/dev/null || lay yes || {{ lay no; status=1; }}
+}}
+"""  # noqa: E501
+
+# Reads `id rule`, then `===`, then what the chain holds. Prints what the transaction does; fails when a window has passed.
+_CHANGE = """\
+{ printf '%s\\n' "$wanted"; echo ===; $tool -S CHAIN 2>/dev/null; } | awk -v verb="$verb" -v now="$(date -u +%Y-%m-%dT%H:%M:%S)" '
+  !listing && $0 == "===" { listing = 1; next }
+  !listing { id = $1; sub(/^[^ ]+ /, ""); rule[id] = $0; order[++count] = id; next }
+  match($0, /--comment o-[0-9a-f]+ /) {
+    id = substr($0, RSTART + 10, RLENGTH - 11)
+    line = $0; sub(/^-A/, "-D", line)
+    held[id] = id in held ? held[id] "\\n" line : line
+    if (match($0, /--datestop [^ ]+/)) { if (substr($0, RSTART + 11, RLENGTH - 11) < now) over[id] = 1 }
+  }
+  END {
+    for (i = 1; i <= count; i++) {
+      id = order[i]
+      if (verb == "confirm" && (!(id in held) || id in over)) { print "the window of " rule[id] " has passed" > "/dev/stderr"; exit 1 }
+      if (id in held) print held[id]
+      if (verb != "close") print "-I CHAIN 1 " rule[id]
+    }
+  }'
+""".replace("CHAIN", OPEN)
+
+_CHANGING = f"""\
+{HEAD}
+stop() {{ date -u -d "@$(( $(date +%s) + $1 - 1 ))" +%Y-%m-%dT%H:%M:%S; }}
+change() {{
+  lines=$({_CHANGE.rstrip()}
+  ) || return 1
+  {{ echo '*filter'; if [ "$verb" != close ]; then echo '-X {EPOCH}{{epoch}}'; echo '-N {EPOCH}{{epoch}}'; fi
+    printf '%s\\n' "$lines"; echo COMMIT; }} | commit
+}}
+"""
+
+
+def base_file(family: int) -> str:
+    """The shared chains, hooked in first place: part of what the device boots with."""
+    return "\n".join([*shared_lines(family), *(f"-I {hook} 1 -j {chain}" for hook, chain in HOOKS.items()), ""])
+
+
+def persist(slot: str, digest: str, lines: dict[int, list[str]], directory: str) -> str:
+    """Tries the files with `--test`, then puts them in place whole. The boot generation never goes back."""
+    files = {f"0-base.v{family}": base_file(family) for family in FAMILIES} | {"boot": BOOT_SCRIPT}
+    files |= {f"{slot}.v{family}": "\n".join([*lines[family], ""]) for family in FAMILIES}
+    text = ["set -eu", "umask 077", f"mkdir -p {directory}", f"cd {directory}"]
+    for name, body in files.items():
+        first = (
+            ""
+            if name == "boot"
+            else f"# containment boot file, {name}, layer {digest if name.startswith(slot) else '-'}, body {summed(body)}\n"
+        )
+        text += [f"cat > .{name}.new <<'BOOT'", f"{first}{body}BOOT"]
+    for family, tool in ((4, "iptables"), (6, "ip6tables")):
+        tried = f"cat .0-base.v{family}.new .{slot}.v{family}.new"
+        text.append(f"{{ echo '*filter'; echo ':{DISPATCH} - [0:0]'; {tried}; echo COMMIT; }} | {tool}-restore --noflush --test")
+    text += ["chmod 700 .boot.new", "before=$(cat epoch 2>/dev/null || echo 0)"]
+    text += ['if [ "$before" -lt {epoch} ]; then echo {epoch} > .epoch.new; mv .epoch.new epoch; fi']
+    text += [f"mv .{name}.new {name}" for name in files]
+    return "\n".join([*text, "sync . 2>/dev/null || sync", ""])
+
+
+def summed(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def lay(slot: str, lines: dict[int, list[str]]) -> str:
+    """`lines`: per family, the slot and the shared chains."""
+    text = [LAY, f"slot={slot}"]
+    for family in FAMILIES:
+        text += ["rules=$(cat <<'RULES'", *lines[family], "RULES", ")", f"both {family}"]
+    return "\n".join([*text, "exit $status", ""])
+
+
+def change(verb: str, elements: Iterable[Element], ends: str) -> str:
+    """`open`, `confirm` or `close` of pinholes, IPv4 before IPv6; what failed half is closed again. `ends`: seconds, or ''."""
+    listed = tuple(elements)
+    text = [_CHANGING, f"verb={verb}", f"stops=$(stop {ends})" if ends else "stops="]
+    for family in FAMILIES:
+        wanted = [f"{opening_id(one)} {_rule(one, ends)}" for one in listed if one.family == family]
+        if wanted:
+            text += [f"wanted{family}=$(cat <<'RULES' | sed \"s/@STOP@/$stops/\"", *wanted, "RULES", ")"]
+        else:
+            text.append(f"wanted{family}=")
+    text.append('turn() { tool_for $1; wanted=$2; [ -z "$wanted" ] || change; }')
+    if verb == "close":
+        text += ["status=0", 'turn 4 "$wanted4" || status=1', 'turn 6 "$wanted6" || status=1', "[ $status = 0 ] || exit 1"]
+    else:
+        undone = '{ verb=close; turn 4 "$wanted4"; exit 1; }'
+        text += ['turn 4 "$wanted4" || exit 1', f'turn 6 "$wanted6" || {undone}']
+    return "\n".join([*text, ""])
+
+
+def _rule(element: Element, ends: str) -> str:
+    until = " -m time --datestop @STOP@" if ends else ""
+    return f"{pinhole(element)}{until} -m comment --comment {opening_id(element)} -j RETURN"
+
+
+LIFT = f"""\
+{HEAD}
+fenced() {{ tool_for $1; $tool -S {EPOCH}{{epoch}} >/dev/null 2>&1; }}
+fenced 4 && fenced 6 || {{ echo 'refused: the generation in force is not {{epoch}}' >&2; exit 1; }}
+lift() {{
+  listed=$($tool -S)
+  ours=$(printf '%s\\n' "$listed" | sed -n 's/^-N \\({DISPATCH}[-a-z0-9]*\\)$/\\1/p')
+  {{ echo '*filter'; echo '-X {EPOCH}{{epoch}}'; echo '-N {EPOCH}{{epoch}}'
+    printf '%s\\n' "$listed" | grep -E '^-A [A-Z]+ .*-[jg] {DISPATCH}(-in|-out)?$' | sed 's/^-A/-D/'
+    for chain in $ours; do echo "-F $chain"; done
+    for chain in $ours; do echo "-X $chain"; done
+    echo COMMIT; }} | commit
+}}
+for family in 4 6; do tool_for $family; lift || exit 1; done
+rm -f BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/boot BOOT/epoch
+rmdir BOOT 2>/dev/null || :
+"""
+
+READ = f"""\
+{HEAD}
+for family in 4 6; do
+  tool_for $family
+  echo "=== rules $family"
+  listed=$($tool -S) || exit 1
+  printf '%s\\n' "$listed" | grep -E '^-N {DISPATCH}|^-A {DISPATCH}|-[jg] {DISPATCH}'
+  for hook in {" ".join(HOOKS)}; do echo "first $($tool -S $hook 1)"; done
+done
+echo '=== now'; date -u +%s
+echo '=== fast paths'; command -v nft >/dev/null && nft list flowtables 2>/dev/null | grep flowtable
+echo '=== boot'
+for file in BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/boot; do
+  [ -e "$file" ] || continue
+  sum=$(tail -n +2 "$file" | sha256sum)
+  printf '%s %s %s\\n' "${{file##*/}}" "${{sum%% *}}" "$(head -n 1 "$file")"
+done
+echo '=== end'
+"""
+
+SNAPSHOT = f"""\
+export LC_ALL=C
+for tool in iptables ip6tables; do
+  echo "=== $tool"
+  $tool-save | awk '/^\\*/ {{ table = $0; next }} /^#|^COMMIT|{DISPATCH}/ {{ next }}
+    /^:/ {{ if ($2 != "ACCEPT") print table, $1, $2; next }} {{ print table, $0 }}'
+done
+echo '=== addresses'; ip -o address show | sed 's/ *valid_lft.*//'
+echo '=== routes'; for family in 4 6; do ip -$family route show table all | sed 's/ expires [0-9]*sec//' | sort; done
+echo '=== forwarding'
+for name in ipv4/ip_forward ipv6/conf/all/forwarding; do echo "$name $(cat /proc/sys/net/$name 2>/dev/null)"; done
+echo '=== end'
+"""

@@ -1,0 +1,257 @@
+"""What the iptables layer does to packets, on the real kernel, in both families, with both kinds of iptables."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from orchestrator.dialects.base import Script
+from orchestrator.dialects.iptables import IptablesDialect
+from orchestrator.domain.layer import Observed
+from tests.lab.nftables_site import BITS, FAMILIES, INSIDE, LAN, OUTSIDE, TCP, UDP, WAN, Site, box, inbound, layer, opening, talks
+
+pytestmark = pytest.mark.lab
+# The site's own rules: everything the layer must win over, a deny that it must not lift, and a published address.
+FILTER = """*filter
+:FORWARD ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+-A FORWARD -p tcp -m tcp --dport 666 -j DROP
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -j ACCEPT
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -j ACCEPT
+COMMIT
+"""
+NAT = """*nat
+-A PREROUTING -i wan0 -p tcp -m tcp --dport 8443 -j DNAT --to-destination {inside}
+COMMIT
+"""
+
+
+class IptablesSite(Site):
+    """The three namespaces, with the site's rules in iptables instead of nft."""
+
+    def __init__(self, boot: Path, kind: str) -> None:
+        super().__init__(boot)
+        self._name = f"cmp{os.getpid() % 100000}"
+        self._kind = kind
+        self._bin = boot.parent / "bin"
+        self.words = IptablesDialect(str(boot))
+
+    def up(self) -> None:
+        super().up()
+        self.nft("delete table inet site\n")
+        self._bin.mkdir()
+        for tool in ("iptables", "ip6tables"):
+            for end in ("", "-save", "-restore"):
+                (self._bin / f"{tool}{end}").symlink_to(f"/usr/sbin/{tool}-{self._kind}{end}")
+        for tool, inside in (("iptables", f"{INSIDE[4]}:443"), ("ip6tables", f"[{INSIDE[6]}]:443")):
+            self.did(Script(f"{tool}-restore", FILTER + NAT.format(inside=inside)))
+        self.did(Script("iptables -t nat -A POSTROUTING -o wan0 -j MASQUERADE"))
+
+    def on_router(self, script: Script, **values: int) -> tuple[int, str]:
+        return super().on_router(Script(f"PATH={self._bin}:$PATH; export PATH; {script.command}", script.text), **values)
+
+    def observed(self) -> Observed:
+        return self.words.parse(self.did(self.words.read_back()))
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[IptablesSite]:
+    made = IptablesSite(tmp_path / "boot", request.param)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_dies_at_once_and_what_is_kept_lives(site: IptablesSite, family: int) -> None:
+    for node, port in (("i", 80), ("o", 80), ("r", 22), ("o", 5671)):
+        site.echo(node, family, port)
+    doomed = [
+        site.connection("o", family, INSIDE[family], 80),
+        site.connection("i", family, OUTSIDE[family], 80),
+        site.connection("o", family, WAN[family], 22),
+        site.connection("r", family, OUTSIDE[family], 80),
+    ]
+    kept = site.connection("i", family, OUTSIDE[family], 5671)
+    inner = site.connection("i", family, LAN[family], 22)
+    assert all(talks(connection) for connection in [*doomed, kept, inner])
+    assert site.delivered("o", "i", family, INSIDE[family], 7000) == 5
+    assert site.delivered("i", "o", family, OUTSIDE[family], 7000) == 5
+
+    keep = box(f"{INSIDE[family]}/{BITS[family]}", f"{OUTSIDE[family]}/{BITS[family]}", TCP, 5671)
+    site.did(site.words.lay(layer(keep)))
+
+    assert not any(talks(connection) for connection in doomed)
+    assert talks(kept)
+    assert talks(inner)
+    assert site.connection("i", family, OUTSIDE[family], 5671) is not None
+    assert site.connection("o", family, INSIDE[family], 80) is None
+    assert site.connection("o", family, WAN[family], 22) is None
+    assert site.connection("r", family, OUTSIDE[family], 80) is None
+    for sender, receiver, to in (("o", "i", INSIDE), ("i", "o", OUTSIDE), ("o", "r", WAN), ("r", "o", OUTSIDE)):
+        assert site.delivered(sender, receiver, family, to[family], 7001) == 0
+    assert not site.pings("o", INSIDE[family])
+    site.ip("r", "neighbour", "flush", "dev", "wan0")
+    assert site.connection("i", family, OUTSIDE[family], 5671) is not None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pinhole_opens_one_direction_and_a_deny_of_the_site_under_it_still_denies(site: IptablesSite, family: int) -> None:
+    for node, port in (("i", 443), ("i", 666), ("i", 80), ("o", 9443)):
+        site.echo(node, family, port)
+    assert site.connection("i", family, OUTSIDE[family], 9443, source_port=4000) is not None
+    site.did(site.words.lay(layer()))
+    site.did(site.words.open(opening(inbound(family, 443), inbound(family, 666), inbound(family, 4001))))
+    assert talks(site.connection("o", family, WAN[family], 8443))
+    assert site.connection("o", family, INSIDE[family], 443) is not None
+    assert site.connection("o", family, INSIDE[family], 666) is None
+    assert site.connection("o", family, INSIDE[family], 80) is None
+    # A stateless reverse rule would let anyone out who takes the service's port as the source.
+    assert site.connection("i", family, OUTSIDE[family], 9443, source_port=4001) is None
+
+
+@pytest.mark.parametrize("site", ["nft"], indirect=True)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_errors_and_portless_protocols_pass_for_a_permitted_flow_and_for_no_other(site: IptablesSite, family: int) -> None:
+    def refused(port: int) -> bool:
+        end = site.endpoint("o", family, socket.SOCK_DGRAM)
+        end.connect((INSIDE[family], port))
+        end.send(b"nobody listens")
+        try:
+            end.recv(100)
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            return False
+        return False
+
+    assert refused(4500)
+    assert refused(4501)
+    udp = box(f"{OUTSIDE[family]}/{BITS[family]}", f"{INSIDE[family]}/{BITS[family]}", UDP, 4500)
+    icmp = box(f"{INSIDE[family]}/{BITS[family]}", f"{OUTSIDE[family]}/{BITS[family]}", 1 if family == 4 else 58)
+    site.did(site.words.lay(layer(udp, icmp)))
+    assert refused(4500)
+    assert not refused(4501)
+    assert site.pings("i", OUTSIDE[family])
+    assert not site.pings("o", INSIDE[family])
+
+
+def test_an_opening_ends_by_itself_with_its_session_or_is_confirmed_and_closed(site: IptablesSite) -> None:
+    for family in FAMILIES:
+        site.echo("i", family, 443)
+    change = opening(inbound(4, 443), inbound(6, 443))
+    site.did(site.words.lay(layer()))
+    site.did(site.words.open(change), confirm=3)
+    assert [element for element, _ in site.observed().temporary] == list(change.elements)
+    session = site.connection("o", 4, INSIDE[4], 443)
+    assert talks(session)
+    time.sleep(3.1)
+    assert not talks(session)
+    assert site.connection("o", 6, INSIDE[6], 443) is None
+    seen = site.observed()
+    assert (seen.opened, seen.temporary, seen.foreign) == ((), (), ())
+    status, said = site.on_router(site.words.confirm(change))
+    assert status != 0, "a confirmation after the window must not reopen"
+    assert "has passed" in said
+    assert site.observed().opened == ()
+
+    site.did(site.words.open(change), confirm=3)
+    session = site.connection("o", 6, INSIDE[6], 443)
+    site.did(site.words.confirm(change))
+    time.sleep(3.1)
+    assert talks(session)
+    assert (site.observed().opened, site.observed().temporary) == (change.elements, ())
+    site.did(site.words.confirm(change, until=True), until=40)
+    assert all(30 <= left <= 40 for _, left in site.observed().temporary)
+    site.did(site.words.close(change))
+    assert not talks(session)
+    assert site.observed().opened == ()
+    site.did(site.words.close(change))
+
+
+def test_a_stale_generation_is_refused_and_a_late_cut_brings_none_back(site: IptablesSite) -> None:
+    change = opening(inbound(4, 443), inbound(6, 443))
+    wide, narrow = layer(inbound(4, 443), slot="internet-11111111"), layer(inbound(4, 8080), slot="vendors-22222222")
+    site.did(site.words.lay(wide), epoch=200)
+    site.did(site.words.open(change), epoch=200)
+    site.did(site.words.lay(narrow), epoch=100)
+    seen = site.observed()
+    assert (seen.epoch, seen.opened, seen.foreign) == (200, (), ())
+    assert seen.slots == site.words.expected((wide, narrow)).slots
+    for late in (site.words.open(change), site.words.confirm(change), site.words.lift()):
+        status, _ = site.on_router(late, epoch=100)
+        assert status != 0
+    assert site.observed() == seen
+    for port in (443, 8080):
+        site.echo("i", 4, port)
+        assert site.connection("o", 4, INSIDE[4], port) is None, "a packet passes every slot"
+
+
+@pytest.mark.parametrize("site", ["nft"], indirect=True)
+def test_what_is_not_ours_is_named(site: IptablesSite) -> None:
+    site.did(site.words.lay(layer(inbound(4, 443))))
+    assert site.observed().foreign == ()
+    for tool, words in (
+        ("iptables", "-I FORWARD 1 -s 198.51.100.0/24 -j ACCEPT"),
+        ("iptables", "-I containment 1 -j RETURN"),
+        ("ip6tables", "-A containment-open -j ACCEPT"),
+        ("ip6tables", "-I containment-in 3 -p tcp -j RETURN"),
+        ("iptables", "-N containment-other"),
+    ):
+        site.did(Script(f"{tool} {words}"))
+        found = site.observed().foreign
+        assert found, f"{tool} {words} was not noticed"
+        site.did(site.words.lay(layer(inbound(4, 443))))
+        left = site.observed().foreign
+        assert all("containment-other" in line for line in left), left
+
+
+@pytest.mark.parametrize("site", ["nft"], indirect=True)
+def test_a_scope_confines_the_drop_to_its_prefixes(site: IptablesSite) -> None:
+    site.ip("o", "address", "add", "198.51.100.77/24", "dev", "eth0")
+    for family in FAMILIES:
+        site.echo("i", family, 443)
+    confined = layer(scope=(ip_network("198.51.100.77/32"),))
+    site.did(site.words.lay(confined))
+    assert site.observed().slots == site.words.expected((confined,)).slots
+    for family in FAMILIES:
+        assert site.connection("o", family, INSIDE[family], 443) is not None
+    vendor = site.endpoint("o", 4, socket.SOCK_STREAM, bind=("198.51.100.77", 0))
+    with pytest.raises(TimeoutError):
+        vendor.connect((INSIDE[4], 443))
+
+
+def test_it_boots_closed_and_lifting_leaves_everything_as_it_was(site: IptablesSite) -> None:
+    site.echo("i", 4, 443)
+    before = site.did(site.words.snapshot())
+    laid = layer(inbound(6, 443))
+    site.did(site.words.lay(laid))
+    site.did(site.words.persist(laid))
+    seen = site.observed()
+    assert (seen.foreign, seen.boots_with) == ((), (laid.slot,))
+    assert site.did(site.words.snapshot()) == before
+    for tool, inside in (("iptables", f"{INSIDE[4]}:443"), ("ip6tables", f"[{INSIDE[6]}]:443")):
+        # As the machine starts: nothing of ours runs, the site's rules are restored, then our boot file.
+        site.did(Script(f"{tool} -F; {tool} -X; {tool} -t nat -F PREROUTING; {tool}-restore --noflush", FILTER + NAT.format(inside=inside)))
+    assert site.connection("o", 4, INSIDE[4], 443) is not None
+    site.did(Script(str(site.boot / "boot")))
+    assert site.observed() == seen
+    site.did(site.words.open(opening(inbound(4, 443))))
+    assert site.connection("o", 4, INSIDE[4], 443) is not None
+    site.did(Script(str(site.boot / "boot")))  # run again, it closes what was open
+    assert site.observed() == seen
+    assert site.connection("o", 4, INSIDE[4], 443) is None
+    site.did(site.words.lift())
+    assert site.did(site.words.snapshot()) == before
+    assert not site.observed().present
+    assert not list(site.boot.parent.glob("boot/*"))
