@@ -12,16 +12,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters import sshsig
 from orchestrator.adapters.site_key import load_or_create_site_key
+from orchestrator.cli.demo_lifting import asks_for_care, lifting
 from orchestrator.cli.demo_people import People
-from orchestrator.domain.commands import AttachEvidence, RecordAttestation
-from orchestrator.domain.gates import EvidenceGate, single_gates
-from orchestrator.domain.making import stamp
+from orchestrator.domain.layer import TCP, Element
 from orchestrator.domain.network import Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy, Stage
@@ -31,7 +31,9 @@ from orchestrator.domain.questions import Containment
 from orchestrator.domain.ratification import NAMESPACE as RATIFICATION
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.statement import NAMESPACE as VOTES
+from orchestrator.lab.hospital import Hospital
 from orchestrator.ports import Probes
+from orchestrator.service.care import probe_care
 from orchestrator.service.ratify import ratify, statement_now
 from orchestrator.service.stages import Stages
 from orchestrator.settings import StateDirectory, state_directory
@@ -44,6 +46,9 @@ DOCUMENT = "0" * 63 + "1"  # the digest of a fixture: rehearsal evidence has no 
 DEADLINE_S = 30.0
 ROUNDS, PAUSE_S = 3, 2.0  # a packet lost is no disagreement; one that gets through is, at once
 APPLY_S = 240.0
+# What a colleague opens by hand, to see that the matrix notices: a stranger to the web site, which no stage has opened yet.
+BY_HAND = Element(source=ip_network("198.51.100.10/32"), destination=ip_network("10.20.11.20/32"), protocol=TCP, ports=(443, 443))
+ON = "fw-ext"
 
 Answers = Mapping[str, bool | None]
 
@@ -61,10 +66,10 @@ class Run:
     reports: list[dict[str, Any]] = field(default_factory=list)
 
     def compare(self, when: str, lies: Containment) -> None:
-        """Asks everything, and writes down how the answers stand to the computation."""
+        """Asks everything, and writes down how the answers compare with the computation."""
         started = time.monotonic()
         if not self.before:
-            self.before = self.ask({cell.probe.id: cell.way is not None for cell in self.cells})
+            self.before = self.ask({cell.probe.id: cell.way is not None for cell in self.cells}, rounds=2)
         wanted = {cell.probe.id: expected(cell, lies, self.before[cell.probe.id])[0] for cell in self.cells}
         answers = self.ask(wanted) if self.last else self.before
         wrong = disagreements(self.cells, lies, self.before, answers)
@@ -79,11 +84,11 @@ class Run:
         for item in wrong[:20]:
             print(f"  {item}", flush=True)
 
-    def ask(self, wanted: Mapping[str, bool]) -> dict[str, bool | None]:
+    def ask(self, wanted: Mapping[str, bool], rounds: int = ROUNDS) -> dict[str, bool | None]:
         """Everything once; what should pass and did not, or could not be told, again. What passes is not asked again."""
         answers: dict[str, bool | None] = {}
         waiting = [cell.probe for cell in self.cells]
-        for turn in range(ROUNDS):
+        for turn in range(rounds):
             if turn:
                 time.sleep(PAUSE_S)
             for result in self.probes.run(waiting, deadline_s=DEADLINE_S):
@@ -94,7 +99,7 @@ class Run:
         return answers
 
 
-def main(profile: str, chosen: Sequence[str]) -> int:
+def main(name: str, profile: str, chosen: Sequence[str]) -> int:
     state = state_directory()
     files = files_on_disk(rehearsal=True)
     site, policy = files.site, files.policy
@@ -107,7 +112,8 @@ def main(profile: str, chosen: Sequence[str]) -> int:
     _orchestrator("cutoff", "--profile", profile, "--by", "eng-1", "--reason", "rehearsal: the live matrix")
     service = reopening(state)
     run.compare(f"cut off: {profile}", lies(service.state()))
-    skipped = {}
+    skipped: dict[str, Any] = {}
+    control: dict[str, Any] = {}
     for stage in policy.stages:
         if stage.lifts or (chosen and stage.name not in chosen):
             continue
@@ -116,8 +122,12 @@ def main(profile: str, chosen: Sequence[str]) -> int:
             continue
         _open(service, policy, people, stage)
         run.compare(stage.name, lies(service.state()))
+        control = control or _control(run, lies(service.state()), Hospital(site, name))
     wrong = sum(len(report["disagreements"]) for report in run.reports)
-    print(json.dumps({"profile": profile, "probes": len(run.cells), "disagreements": wrong, "runs": run.reports, "computed_only": skipped}))
+    print(json.dumps({
+        "profile": profile, "probes": len(run.cells), "disagreements": wrong, "runs": run.reports,
+        "computed_only": skipped, "control": control,
+    }))  # fmt: skip
     return 0
 
 
@@ -131,6 +141,31 @@ def lies(state: SiteState, plan: Plan | None = None) -> Containment:
     opened = {name: (*state.device(name).opened, *(more[name].elements if name in more else ())) for name in layers}
     released = {name: {*state.device(name).released, *(more[name].releases if name in more else ())} for name in layers}
     return Containment(layers, opened, released)
+
+
+def _control(run: Run, now: Containment, hospital: Hospital) -> dict[str, Any]:
+    """A hole made by hand on a device: the matrix must name exactly the cells that it opens. It is closed again."""
+    then = Containment(now.layers, {**now.opened, ON: (*now.opened.get(ON, ()), BY_HAND)}, now.released)
+    opened = {cell.probe.id for cell in run.cells if expected(cell, then, run.before[cell.probe.id])[0]} - _passing(run.last)
+    box = f"{{ {BY_HAND.source.network_address} . {BY_HAND.destination.network_address} . tcp . 443 }}"
+    try:
+        _by_hand(hospital, "add", box)
+        answers = run.ask(run.last)
+    finally:
+        _by_hand(hospital, "delete", box)
+    named = {item.cell.probe.id for item in disagreements(run.cells, now, run.before, answers)}
+    print(f"control: a hole on {ON} made by hand opens {len(opened)} cells, the matrix names {len(named)}", flush=True)
+    return {"opened_by_hand": len(opened), "named": len(named), "exactly": bool(opened) and named == opened}
+
+
+def _passing(wanted: Mapping[str, bool]) -> set[str]:
+    return {name for name, passes in wanted.items() if passes}
+
+
+def _by_hand(hospital: Hospital, verb: str, box: str) -> None:
+    done = hospital.exec(ON, ["nft", verb, "element", "inet", "containment", "open4", box])
+    if done.returncode:
+        raise RuntimeError(f"nft {verb} element on {ON}: {done.stderr}")
 
 
 def _computed_only(run: Run, service: Stages, stage: Stage) -> dict[str, Any]:
@@ -155,13 +190,10 @@ def _ratify(state: StateDirectory, site: Site, policy: Policy, people: People) -
 
 def _open(service: Stages, policy: Policy, people: People, stage: Stage) -> None:
     """Evidence and attestations, a plan, the votes it asks for, and applying it. Raises RuntimeError unless it is open then."""
-    for gate in single_gates(stage.gates):
-        if isinstance(gate, EvidenceGate):
-            service.do(AttachEvidence("rssi", gate.evidence, DOCUMENT, stage.name))
-    until = stamp(datetime.now(UTC) + timedelta(days=30))
-    for partner in sorted({name for flow in stage.flows for name in policy.flow(flow).partners}):
-        if policy.partner(partner).attestation:
-            service.do(RecordAttestation("rssi", partner, True, DOCUMENT, until))
+    for command in lifting(policy, stage, datetime.now(UTC)):
+        service.do(command)
+    if asks_for_care(stage):
+        probe_care(service, PROPOSER)
     service.plan(PROPOSER, stage.name)
     owners = {policy.application(policy.flow(flow).application).owner for flow in stage.flows}
     for person in people.quorum(stage.votes, besides={PROPOSER}, owners=owners):
@@ -190,4 +222,4 @@ def _orchestrator(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

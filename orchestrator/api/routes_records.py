@@ -1,4 +1,4 @@
-"""What people put on record: evidence, attestations, the logbook."""
+"""What people put on record: evidence, attestations, readiness of partners, monitors' reports, care, the logbook."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
-from orchestrator.api.schemas import AttestationRequest, EvidenceRequest, LogbookRequest
-from orchestrator.domain.commands import AttachEvidence, EnterLogbook, RecordAttestation
+from orchestrator.api.schemas import AttestationRequest, EvidenceRequest, LogbookRequest, MonitorReportRequest, ReadinessRequest
+from orchestrator.domain.attestations import AttestationState
+from orchestrator.domain.commands import AttachEvidence, EnterLogbook, RecordAttestation, ReportMonitor, SayPartnerReady
 from orchestrator.domain.events import EventType
+from orchestrator.domain.making import stamp
+from orchestrator.errors import UsageError
+from orchestrator.service.care import probe_care
 
 router = APIRouter(prefix="/v1", tags=["records"])
 
@@ -18,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["records"])
 @router.post("/evidence", status_code=201)
 def evidence_add(given: EvidenceRequest, person: Person, stages: TheStages) -> dict[str, Any]:
     """The document itself stays where it is; the log keeps its SHA-256."""
-    command = AttachEvidence(person, given.kind, given.document_sha256, given.stage, given.application, given.note)
+    command = AttachEvidence(person, given.kind, given.document_sha256, given.stage, given.application, given.note, given.zone)
     return asdict(stages.do(command).evidence[-1])
 
 
@@ -29,15 +34,62 @@ def evidence_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
 
 @router.post("/attestations", status_code=201)
 def attestation_add(given: AttestationRequest, person: Person, stages: TheStages) -> dict[str, Any]:
-    """What a partner says of their remediation, and whether it is accepted."""
-    accepted = given.state == "accepted"
-    command = RecordAttestation(person, given.partner, accepted, given.document_sha256, given.valid_until, given.note)
-    return asdict(stages.do(command).attestations[given.partner])
+    """One move of an attestation of remediation, a partner's or ours to them; with `at_once` the moves before it too."""
+    try:
+        wanted = AttestationState(given.state)
+    except ValueError:
+        known = ", ".join(state for state in AttestationState if state not in (AttestationState.NONE, AttestationState.EXPIRED))
+        raise UsageError(f"{given.state!r} is no state of an attestation", advice=f"one of: {known}") from None
+    command = RecordAttestation(
+        person, given.partner, wanted, given.document_sha256 or "", given.valid_until or "", given.note,
+        given.way, given.reservation, given.at_once,
+    )  # fmt: skip
+    state = stages.do(command)
+    return views.attestation(state.attestations[given.partner, given.way], stages.journal.now())
 
 
 @router.get("/attestations")
 def attestation_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
-    return [asdict(attestation) for attestation in stages.read(person).attestations.values()]
+    """The last of each partner and way; what has run out is `expired`."""
+    return [views.attestation(attestation, stages.journal.now()) for attestation in stages.read(person).attestations.values()]
+
+
+@router.post("/partners/ready", status_code=201)
+def partner_ready(given: ReadinessRequest, person: Person, stages: TheStages) -> dict[str, Any]:
+    """The partner has said that they have opened their side, or that they have not."""
+    return asdict(stages.do(SayPartnerReady(person, given.partner, given.ready, given.note)).readiness[given.partner])
+
+
+@router.get("/partners/ready")
+def partner_ready_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    return [asdict(said) for said in stages.read(person).readiness.values()]
+
+
+@router.post("/monitor-reports", status_code=201)
+def monitor_report(given: MonitorReportRequest, person: Person, stages: TheStages) -> dict[str, Any]:
+    """What a monitor says of a time that has passed."""
+    until = given.until or stamp(stages.journal.now())
+    command = ReportMonitor(
+        person, given.monitor, given.since, until, given.alerts, tuple(given.coverage), given.document_sha256, given.note
+    )  # fmt: skip
+    return asdict(stages.do(command).monitor_reports[-1])
+
+
+@router.get("/monitor-reports")
+def monitor_report_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    return [asdict(report) for report in stages.read(person).monitor_reports]
+
+
+@router.post("/care/probe", status_code=201)
+def care_probe(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    """The server asks every care assertion now, and records the answers."""
+    return [asdict(result) for result in probe_care(stages, person).care.values()]
+
+
+@router.get("/care")
+def care_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    """What each care assertion answered when it was last asked, by a stage or on demand."""
+    return [asdict(result) for result in stages.read(person).care.values()]
 
 
 @router.post("/logbook", status_code=201)

@@ -49,7 +49,7 @@ def whoami(person: Person, stages: TheStages) -> dict[str, Any]:
 
 @router.get("/posture")
 def posture(person: Person, stages: TheStages) -> dict[str, Any]:
-    return views.posture(stages.read(person))
+    return views.posture(stages.read(person), stages.journal.now())
 
 
 @router.get("/devices")

@@ -25,7 +25,7 @@ def _shown(stages: Stages, state: SiteState, stage: str) -> dict[str, Any]:
 @router.get("")
 def stages_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
     state = stages.read(person)
-    return [views.stage_line(state, declared) for declared in conditions.in_force(state).policy.stages]
+    return [views.stage_line(state, declared, stages.journal.now()) for declared in conditions.in_force(state).policy.stages]
 
 
 @router.get("/{stage}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.domain.attestations import Way
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
 Short = Annotated[str, Field(max_length=100)]
 Note = Annotated[str, Field(max_length=1000)]
+Time = Annotated[str, Field(max_length=40, description="RFC 3339")]
 Signature = Annotated[str, Field(max_length=8000, description="armoured SSHSIG, as `ssh-keygen -Y sign` writes it")]
 
 
@@ -65,15 +68,44 @@ class EvidenceRequest(Wire):
     document_sha256: Sha256
     stage: Short | None = None
     application: Short | None = None
+    zone: Short | None = Field(default=None, description="of the kind `eradication`, and of no other: where")
     note: Note = ""
 
 
 class AttestationRequest(Wire):
     partner: Short
-    state: Literal["accepted", "refused"]
-    document_sha256: Sha256
-    valid_until: Annotated[str, Field(max_length=40, description="RFC 3339")]
+    way: Way = "theirs"
+    state: Annotated[str, Field(max_length=30, description="a state of the table in docs/stages.md")]
+    document_sha256: Sha256 | None = Field(default=None, description="needed when one is received; else the one before is meant")
+    valid_until: Time | None = Field(default=None, description="where it is accepted: RFC 3339")
+    reservation: Note = ""
+    at_once: bool = Field(default=False, description="record the states on the way there as well")
     note: Note = ""
+
+
+class ReadinessRequest(Wire):
+    partner: Short
+    ready: bool
+    note: Note = ""
+
+
+class MonitorReportRequest(Wire):
+    monitor: Short
+    since: Time
+    until: Time | None = Field(default=None, description="default: now")
+    alerts: Annotated[int, Field(ge=0)]
+    coverage: Annotated[list[Short], Field(min_length=1, max_length=200, description="zones")]
+    document_sha256: Sha256
+    note: Note = ""
+
+
+class WaiverRequest(Wire):
+    stage: Short
+    gate: Annotated[str, Field(max_length=100, description="its id, as `GET /v1/stages/{stage}` lists it")]
+    partner: Short | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    accepted_risk: Annotated[str, Field(min_length=1, max_length=1000)]
+    until: Time
 
 
 class LogbookRequest(Wire):

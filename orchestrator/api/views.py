@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from orchestrator.domain import conditions, eligibility
 from orchestrator.domain.events import Event, hashable
+from orchestrator.domain.gate_answers import statuses
 from orchestrator.domain.making import stamp
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Stage
-from orchestrator.domain.state import DeviceStatus, SiteState, StageStatus
+from orchestrator.domain.state import Attestation, DeviceStatus, SiteState, StageStatus
 from orchestrator.domain.statement import expiry
+from orchestrator.domain.unmet import Unmet
 from orchestrator.domain.votes import missing
+from orchestrator.domain.waivers import Waiver
 
 Json = dict[str, Any]
 
 
-def posture(state: SiteState) -> Json:
+def posture(state: SiteState, now: datetime) -> Json:
     cutoff = state.last_cutoff
     return {
         "site": state.ratified.site.name if state.ratified else None,
@@ -28,11 +32,12 @@ def posture(state: SiteState) -> Json:
         "policy_digest": state.ratified.policy_digest if state.ratified else None,
         "inventory_digest": state.ratified.inventory_digest if state.ratified else None,
         "last_cutoff": {"profile": cutoff.profile, "epoch": cutoff.epoch, "at": cutoff.at, "verdict": cutoff.verdict} if cutoff else None,
+        "waivers": [waiver(state, standing, now) for standing in state.waivers_in_force(now)],
         "log_size": state.seq + 1,
     }
 
 
-def stage_line(state: SiteState, stage: Stage) -> Json:
+def stage_line(state: SiteState, stage: Stage, now: datetime) -> Json:
     status = state.stage(stage.name)
     return {
         "stage": stage.name,
@@ -43,6 +48,7 @@ def stage_line(state: SiteState, stage: Stage) -> Json:
         "votes": len(status.approvals),
         "votes_needed": sum(stage.votes.values()),
         "requires": [needed.stage for needed in stage.requires],
+        "waivers": [waiver(state, standing, now) for standing in state.waivers_in_force(now, stage.name)],
         "rehearsal": state.rehearsal,
     }
 
@@ -52,7 +58,7 @@ def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
     status = state.stage(declared.name)
     lacking = missing(declared.votes, eligibility.voters(state, declared, status))
     return {
-        **stage_line(state, declared),
+        **stage_line(state, declared, now),
         "flows": list(declared.flows),
         "partners": list(conditions.partners(state, declared)),
         "quorum": {role.value: count for role, count in declared.votes.items()},
@@ -61,12 +67,51 @@ def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
             {"person": vote.person, "choice": vote.choice, "roles": list(vote.roles), "reason": vote.reason, "at": vote.at}
             for vote in status.votes.values()
         ],
-        "unmet": [
-            {"rule": unmet.rule, "message": unmet.message, "advice": unmet.advice} for unmet in conditions.unmet(state, declared, now)
-        ],
+        "gates": gates(state, declared, now),
+        "unmet": [unmet(item) for item in conditions.unmet(state, declared, now)],
         "opened_at": status.opened_at or None,
         "plan": _plan_in_short(status, status.plan) if status.plan else None,
     }
+
+
+def unmet(item: Unmet) -> Json:
+    """`flows` and `partners` that it holds back (empty: all of the stage); `takes_s` null when nobody can say."""
+    return {
+        "rule": item.rule,
+        "message": item.message,
+        "advice": item.advice,
+        "flows": list(item.flows),
+        "partners": list(item.partners),
+        "takes_s": round(item.takes.total_seconds()) if item.takes is not None else None,
+        "exact": item.exact,
+    }
+
+
+def gates(state: SiteState, declared: Stage, now: datetime) -> list[Json]:
+    """Every single gate with its answer; null when nothing that is opened now asks for it."""
+    asked = conditions.gates(state, declared, now)
+    return [
+        {
+            "gate": status.gate.id,
+            "kind": status.gate.kind,
+            "title": status.gate.title.model_dump(),
+            "answer": status.answer.value if status.answer is not None else None,
+            "lacks": list(status.lacks),
+            "waivers": [standing.id for standing in status.waivers],
+            "may_be_waived": status.gate.may_be_waived,
+        }
+        for status in statuses(asked, declared, conditions.asked_for(state, declared))
+    ]
+
+
+def waiver(state: SiteState, waiver: Waiver, now: datetime) -> Json:
+    """`in_force`: whether it stands for its gate now."""
+    return {**asdict(waiver), "state": waiver.state.value, "in_force": waiver.in_force(now) and state.counts(waiver.rehearsal)}
+
+
+def attestation(attestation: Attestation, now: datetime) -> Json:
+    """As last recorded; `expired` when its time is over."""
+    return {**asdict(attestation), "state": attestation.state_at(now).value}
 
 
 def _plan_in_short(status: StageStatus, plan: Plan) -> Json:

@@ -9,18 +9,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.cli.demo_hospital import DemoHospital
+from orchestrator.cli.demo_lifting import WHO, asks_for_care, lifting, words
 from orchestrator.cli.demo_people import People
 from orchestrator.cli.demo_story import ROOT, Story, StoryBroken
-from orchestrator.domain.gates import EvidenceGate, single_gates
 from orchestrator.domain.policy import Policy, Stage
 
 REFUSED = 4  # exit_codes.REFUSED
-DOCUMENT = "0" * 63 + "1"  # the digest of a fixture: rehearsal evidence has no document behind it
 
 
 def tell(hospital: DemoHospital, directory: Path, *, stages: Sequence[str], profile: str) -> dict[str, Any]:
@@ -155,13 +155,11 @@ class _Telling:
         self._as(person, "stage", "vote", stage.name, "--key", key, "--yes", expect=expect, last=2 if expect else 1)
 
     def _gates(self, stage: Stage) -> None:
-        """Evidence and attestations of the rehearsal are fixtures, handed in through the API like any other."""
-        for gate in (gate for gate in single_gates(stage.gates) if isinstance(gate, EvidenceGate)):
-            self._as("rssi", "evidence", "add", gate.evidence, "--stage", stage.name, "--sha256", DOCUMENT, quiet=True)
-        partners = {partner for flow in stage.flows for partner in self._policy.flow(flow).partners}
-        for partner in sorted(partners & set(stage.partners or partners)):
-            if self._policy.partner(partner).attestation:
-                self._as("rssi", "attestation", "add", partner, "--accepted", "--sha256", DOCUMENT, "--days", "30", quiet=True)
+        """What the gates wait for is a fixture in a rehearsal, handed in by the commands that are used in earnest."""
+        for command in lifting(self._policy, stage, datetime.now(UTC)):
+            self._as(WHO, *words(command), quiet=True)
+        if asks_for_care(stage):
+            self._as(WHO, "care", "probe", quiet=True)
 
     def _as(self, person: str, *words: str, expect: int | None = 0, quiet: bool = False, lines: int = 12, last: int = 0) -> str:
         if person not in self._logged_in:

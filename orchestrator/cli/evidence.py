@@ -15,7 +15,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = verbs.add_parser("add", help="attach a piece of evidence")
     add.add_argument("kind", help="as the gates of the stages name it")
     add.add_argument("--stage", metavar="STAGE")
-    add.add_argument("--application", metavar="NAME")
+    add.add_argument("--application", metavar="NAME", help="it is about this application's flows only")
+    add.add_argument("--zone", metavar="ZONE", help="of the kind `eradication`, and of no other: where")
     add_document(add)
     add_options(add)
     add.set_defaults(func=run_add)
@@ -30,16 +31,17 @@ def run_add(arguments: argparse.Namespace) -> int:
         "document_sha256": digest_of(arguments),
         "stage": arguments.stage,
         "application": arguments.application,
+        "zone": arguments.zone,
         "note": arguments.note,
     }
     answer = Client(arguments).post("/v1/evidence", body)
-    about = answer["stage"] or answer["application"] or "every stage"
+    about = answer["zone"] or answer["stage"] or answer["application"] or "every stage"
     show(arguments, answer, f"recorded: {answer['kind']} for {about}, sha256 {answer['document_sha256'][:12]}…, event {answer['seq']}")
     return OK
 
 
 def run_list(arguments: argparse.Namespace) -> int:
     answer = Client(arguments).get("/v1/evidence")
-    lines = [f"{piece['at']}  {piece['kind']:<28} {piece['stage'] or '-':<26} {piece['by']}" for piece in answer]
+    lines = [f"{piece['at']}  {piece['kind']:<28} {piece['zone'] or piece['stage'] or '-':<26} {piece['by']}" for piece in answer]
     show(arguments, answer, "\n".join(lines) or "no evidence yet")
     return OK

@@ -11,7 +11,8 @@ def of_list(stages: list[Json]) -> str:
     lines = [_rehearsal(stages[0])] if stages and stages[0]["rehearsal"] else []
     for stage in stages:
         votes = f"{stage['votes']}/{stage['votes_needed']}"
-        lines.append(f"{stage['stage']:<26} {stage['state']:<18} {votes:>5} votes  {stage['title']['en']} · {stage['title']['fr']}")
+        waived = f"  [waived: {', '.join(waiver['gate'] for waiver in stage['waivers'])}]" if stage["waivers"] else ""
+        lines.append(f"{stage['stage']:<26} {stage['state']:<18} {votes:>5} votes  {stage['title']['en']} · {stage['title']['fr']}{waived}")
     return "\n".join(lines)
 
 
@@ -21,6 +22,7 @@ def of_stage(stage: Json) -> str:
     lines.append(f"{stage['stage']}: {stage['state']}" + (f" ({stage['detail']})" if stage["detail"] else ""))
     lines.append(f"  {stage['title']['en']} · {stage['title']['fr']}")
     lines += [f"  waits: {unmet['message']} [{unmet['rule']}]" for unmet in stage["unmet"]]
+    lines += waived(stage)
     if plan := stage["plan"]:
         lines.append(f"  plan {plan['digest'][:16]}… by {plan['proposer']}, until {plan['expires']}; observed {plan['observation_s']} s")
         for device in plan["devices"]:
@@ -34,6 +36,18 @@ def of_stage(stage: Json) -> str:
     return "\n".join(lines)
 
 
+def waived(stage: Json) -> list[str]:
+    """The waivers that stand for its gates now: nobody reads or votes without seeing them."""
+    return [f"  WAIVED · DÉROGATION {of_waiver(waiver)}" for waiver in stage["waivers"]]
+
+
+def of_waiver(waiver: Json) -> str:
+    who = f"requested by {waiver['requested_by']}" + (f", granted by {waiver['granted_by']}" if waiver["granted_by"] else "")
+    partner = f" for {waiver['partner']}" if waiver["partner"] else ""
+    said = f"{waiver['reason']}; accepted risk: {waiver['accepted_risk']}"
+    return f"{waiver['id']} {waiver['gate']} of {waiver['stage']}{partner} until {waiver['until']}, {who}: {said}"
+
+
 def possible(plan: Json, most: int = 12) -> list[str]:
     """What becomes possible, in packets."""
     lines = [f"    + {line['source']} → {line['destination']} {line['service']} ({line['partner']})" for line in plan["becomes_possible"]]
@@ -45,6 +59,7 @@ def to_be_signed(statement: Json, stage: Json) -> str:
     lines = [_rehearsal(stage)] if statement["rehearsal"] else []
     lines.append(f"you {statement['choice']} {statement['stage']} of {statement['site']}, plan {statement['plan_digest']}")
     lines += possible(stage["plan"]) if stage["plan"] else []
+    lines += waived(stage)
     head = statement["log_head"]
     lines.append(f"  valid until {statement['expires']}; log seen: {head['size']} events, {head['root'][:16]}…")
     return "\n".join(lines)

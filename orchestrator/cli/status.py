@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
     if cutoff is None or site.epoch >= int(cutoff["epoch"]):
         told.update(posture=site.posture.value, posture_since=site.posture_since, posture_from="log", rehearsal=site.rehearsal)
         told["stages"] = {name: stage.state.value for name, stage in site.stages.items()}
+        now = datetime.now(UTC)
+        told["waivers"] = [
+            {"id": w.id, "stage": w.stage, "gate": w.gate, "partner": w.partner, "until": w.until, "granted_by": w.granted_by}
+            for w in site.waivers_in_force(now)
+        ]
         told["devices"] = {name: {"step": device.step, "slots": sorted(device.slots)} for name, device in site.devices.items()}
     return told
 
@@ -73,7 +79,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
     cutoff = found["last_cutoff"]
     if cutoff is None:
-        return [*told, "cut-off   none recorded here"]
+        return [*told, "cut-off   none recorded here", *waived(found)]
     told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
     for device in cutoff["devices"]:
         detail = f" — {device['detail']}" if device["step"] != "applied" else ""
@@ -81,4 +87,14 @@ def lines(found: dict[str, Any]) -> list[str]:
         told.append(f"  {device['device']:<12} {device['step']:<8} {device['seconds_ms'] / 1000:6.2f} s — {guards}{detail}")
     told += [f"  open      {point}" for point in cutoff["open"]]
     told += [f"  warning   {warning}" for warning in cutoff["warnings"]]
-    return told + [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]
+    told += [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]
+    return told + waived(found)
+
+
+def waived(found: dict[str, Any]) -> list[str]:
+    """The waivers that stand for a gate now."""
+    return [
+        f"waiver    {waiver['id']} {waiver['gate']} of {waiver['stage']}{' for ' + waiver['partner'] if waiver['partner'] else ''}"
+        f" until {waiver['until']}, granted by {waiver['granted_by']}"
+        for waiver in found.get("waivers", [])
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.domain.attestations import AttestationState, Way
 from orchestrator.domain.plan import Plan
 
 
@@ -51,22 +52,74 @@ class RevertStage(Command):
 
 @dataclass(frozen=True)
 class AttachEvidence(Command):
+    """`zone` for the kind `eradication`, which always names one."""
+
     kind: str
     document_sha256: str
     stage: str | None = None
     application: str | None = None
     note: str = ""
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
 class RecordAttestation(Command):
-    """`accepted` says whether the partner's attestation of remediation is accepted; `valid_until` RFC 3339."""
+    """One move of an attestation. Without a document, the one before is meant; `valid_until` (RFC 3339) where it is accepted.
+
+    `at_once`: the states on the way there are recorded as well, by somebody who has done all of it in one sitting.
+    """
 
     partner: str
-    accepted: bool
-    document_sha256: str
-    valid_until: str
+    state: AttestationState
+    document_sha256: str = ""
+    valid_until: str = ""
     note: str = ""
+    way: Way = "theirs"
+    reservation: str = ""
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class SayPartnerReady(Command):
+    """The partner has said that they have opened their side; or, not `ready`, that they have not (any more)."""
+
+    partner: str
+    ready: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportMonitor(Command):
+    """What a monitor says of the time from `since` to `until` (RFC 3339): so many alerts in the zones of `coverage`."""
+
+    monitor: str
+    since: str
+    until: str
+    alerts: int
+    coverage: tuple[str, ...]
+    document_sha256: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RequestWaiver(Command):
+    stage: str
+    gate: str
+    reason: str
+    accepted_risk: str
+    until: str
+    partner: str | None = None
+
+
+@dataclass(frozen=True)
+class GrantWaiver(Command):
+    waiver: str
+
+
+@dataclass(frozen=True)
+class EndWaiver(Command):
+    waiver: str
+    reason: str
 
 
 @dataclass(frozen=True)

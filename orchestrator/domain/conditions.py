@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
-from orchestrator.domain import posture
-from orchestrator.domain.gates import EvidenceGate
+from orchestrator.domain import gate_answers, posture
+from orchestrator.domain.attestations import Way
+from orchestrator.domain.gate_answers import Conversation, Gates
+from orchestrator.domain.gate_kinds import USUALLY, attestation_lack, predecessor_lack
 from orchestrator.domain.policy import Stage
-from orchestrator.domain.stages import StageState
-from orchestrator.domain.state import Ratified, SiteState, StageStatus, moment
+from orchestrator.domain.state import Ratified, SiteState, StageStatus
+from orchestrator.domain.unmet import Unmet as Unmet
 from orchestrator.errors import IllegalTransition, NotAllowed, Refused, Stale, UnknownName
-
-
-@dataclass(frozen=True)
-class Unmet:
-    """One condition that does not hold: the rule, what is the matter, what to do.
-
-    `flows` and `partners` are those that it holds back (empty: all of the stage). `takes` is how long until it can hold:
-    exact for a wait (`exact`), else what it usually takes; None when nobody can say.
-    """
-
-    rule: str
-    message: str
-    advice: str
-    flows: tuple[str, ...] = ()
-    partners: tuple[str, ...] = ()
-    takes: timedelta | None = None
-    exact: bool = False
 
 
 def in_force(state: SiteState) -> Ratified:
@@ -58,58 +42,65 @@ def partners(state: SiteState, stage: Stage) -> tuple[str, ...]:
     return tuple(partner for partner in named if stage.partners is None or partner in stage.partners)
 
 
-def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
-    """The conditions of the stage that do not hold now: predecessors, evidence, attestations."""
-    yield from unmet_predecessors(state, stage, now)
+def conversations(state: SiteState, stage: Stage) -> tuple[Conversation, ...]:
+    """(flow, partner) of everything that the stage declares, in order; (None, None) for a stage that opens nothing itself."""
+    policy = in_force(state).policy
+    pairs = ((name, partner) for name in stage.flows for partner in policy.flow(name).partners)
+    return tuple(pair for pair in pairs if stage.partners is None or pair[1] in stage.partners) or ((None, None),)
+
+
+def flows_to(state: SiteState, stage: Stage, partners: Collection[str] | None) -> tuple[str, ...]:
+    """The stage's flows that concern these partners (None: all of them)."""
+    pairs = conversations(state, stage)
+    return tuple(dict.fromkeys(flow for flow, partner in pairs if flow is not None and (partners is None or partner in partners)))
+
+
+def asked_for(state: SiteState, stage: Stage) -> tuple[Conversation, ...]:
+    """Those of its plan, when it has one: the others are deferred."""
     plan = state.stage(stage.name).plan
-    flows = set(plan.flows if plan else stage.flows)
-    for gate in stage.gates:
-        if not isinstance(gate, EvidenceGate):
-            yield Unmet(f"gate-missing:{gate.kind}", f"gates of the kind {gate.kind} are not answered", "use evidence")
-            continue
-        if gate.flows and flows.isdisjoint(gate.flows):
-            continue
-        pieces = [e for e in state.evidence if e.kind == gate.evidence and e.stage in (None, stage.name) and _counts(state, e.rehearsal)]
-        if not any(gate.fresh is None or now <= moment(piece.at) + gate.fresh for piece in pieces):
-            what = "is too old" if pieces else "is missing"
-            yield Unmet(
-                f"gate-missing:{gate.evidence}", f"{gate.title.en}: its evidence {what}",
-                f"orchestrator evidence add {gate.evidence} --stage {stage.name} --file FILE",
-            )  # fmt: skip
-    for partner in partners(state, stage):
-        if not in_force(state).policy.partner(partner).attestation:
-            continue
-        attestation = state.attestations.get(partner)
-        if attestation is not None and not _counts(state, attestation.rehearsal):
-            attestation = None
-        if attestation is None or attestation.state != "accepted" or moment(attestation.valid_until) <= now:
-            what = "is missing" if attestation is None else "was refused" if attestation.state != "accepted" else "has expired"
-            yield Unmet(
-                f"attestation-missing:{partner}", f"the attestation of remediation of {partner} {what}",
-                f"orchestrator attestation add {partner} --accepted --file FILE",
-            )  # fmt: skip
+    declared_ = conversations(state, stage)
+    return declared_ if plan is None else tuple(pair for pair in declared_ if pair[0] in plan.flows and pair[1] in plan.partners)
 
 
-def unmet_predecessors(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
-    """The stages that must be open before this one, and are not, or not for long enough."""
-    overlay = in_force(state).policy.rehearsal
+def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
+    """The conditions of the stage that do not hold now, and whom each holds back: predecessors, gates, attestations."""
+    concerned = asked_for(state, stage)
+    yield from unmet_predecessors(state, stage, now, [flow for flow, _ in concerned if flow is not None])
+    yield from gate_answers.unmet(gates(state, stage, now), concerned)
+    yield from unmet_attestations(state, concerned, now)
+
+
+def gates(state: SiteState, stage: Stage, now: datetime) -> Gates:
+    """The gates of the stage, to be asked."""
+    return Gates(state, in_force(state).policy, stage, now)
+
+
+def unmet_attestations(state: SiteState, concerned: Sequence[Conversation], now: datetime) -> Iterator[Unmet]:
+    """Those that a partner's entry in the policy asks for, whatever the stage: theirs by us, ours by them. They are no gates,
+    so no waiver stands for them; a partner without them is deferred."""
+    policy = in_force(state).policy
+    for name in dict.fromkeys(partner for _, partner in concerned if partner is not None):
+        partner = policy.partner(name)
+        asked: tuple[tuple[bool, Way, str], ...] = (
+            (partner.attestation, "theirs", f"attestation-missing:{name}"),
+            (partner.our_attestation, "ours", f"attestation-missing:{name}:ours"),
+        )
+        for wanted, way, rule in asked:
+            found = attestation_lack(state, name, way, now) if wanted else None
+            if found is not None:
+                yield Unmet(rule, *found, partners=(name,), takes=USUALLY["attestation"])
+
+
+def unmet_predecessors(state: SiteState, stage: Stage, now: datetime, flows: Collection[str] | None = None) -> Iterator[Unmet]:
+    """The stages that must be open before this one, and are not, or not for long enough. `flows`: of what is opened now
+    (None: all that the stage declares); a predecessor of others only holds nothing back."""
+    opened = stage.flows if flows is None else tuple(name for name in stage.flows if name in flows)
     for needed in stage.requires:
-        before = state.stage(needed.stage)
-        open_for = min(needed.open_for, overlay.predecessor_open_for) if overlay else needed.open_for
-        if before.state is not StageState.OPEN:
-            yield Unmet("predecessor-not-open", f"{needed.stage} is {before.state}, not open", f"open {needed.stage} first")
-        elif before.plan is not None and not _counts(state, before.plan.rehearsal):
-            yield Unmet(
-                "predecessor-not-open", f"{needed.stage} was opened in a rehearsal",
-                f"orchestrator stage revert {needed.stage}, then open it with votes that count",
-            )  # fmt: skip
-        elif now < moment(before.opened_at) + open_for:
-            yield Unmet("predecessor-not-open", f"{needed.stage} has not been open for {open_for} yet", "wait")
-
-
-def _counts(state: SiteState, rehearsal: bool) -> bool:
-    """What was made in a rehearsal counts in a rehearsal only; what was made in earnest counts in both."""
-    return state.rehearsal or not rehearsal
+        confined = tuple(name for name in needed.flows if name in opened)
+        found = predecessor_lack(state, needed.stage, needed.open_for, now) if confined or not needed.flows else None
+        if found is not None:
+            what, advice, wait = found
+            yield Unmet("predecessor-not-open", what, advice, flows=confined, takes=wait, exact=wait is not None)
 
 
 def require_same_keys(state: SiteState, status: StageStatus) -> None:
@@ -123,9 +114,10 @@ def require_same_keys(state: SiteState, status: StageStatus) -> None:
         )
 
 
-def require_predecessors(state: SiteState, stage: Stage, now: datetime) -> None:
-    """Raises Refused (rule `predecessor-not-open`): a plan made before would not be the plan that is applied."""
-    _refuse(stage, list(unmet_predecessors(state, stage, now)))
+def require_predecessors(state: SiteState, stage: Stage, now: datetime, flows: Collection[str] | None = None) -> None:
+    """Raises Refused (rule `predecessor-not-open`): a plan made before would not be the plan that is applied. `flows`: as
+    for `unmet_predecessors`."""
+    _refuse(stage, list(unmet_predecessors(state, stage, now, flows)))
 
 
 def require_all(state: SiteState, stage: Stage, now: datetime) -> None:

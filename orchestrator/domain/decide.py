@@ -1,41 +1,44 @@
 """The decisions: `decide(state, command, now)` returns the events to append, or raises a refusal that names its rule.
 
+Those about stages are here, those about what people put on record in `decide_records.py` and `decide_waivers.py`.
+
 No I/O, no clock, no randomness: the same state, command and time give the same answer, so that a decision can be
 repeated from the log years later.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.domain import conditions, eligibility, stages
+from orchestrator.domain import conditions, decide_records, decide_waivers, eligibility, stages
 from orchestrator.domain.commands import (
     ApplyStage,
     AttachEvidence,
     CancelStage,
     CastVote,
     Command,
+    EndWaiver,
     EnterLogbook,
+    GrantWaiver,
     PlanStage,
     RecordAttestation,
+    ReportMonitor,
+    RequestWaiver,
     RevertStage,
+    SayPartnerReady,
 )
 from orchestrator.domain.duties import Verb, require
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
-from orchestrator.domain.making import ORCHESTRATOR, EventMaker, stamp, without_floats
+from orchestrator.domain.making import ORCHESTRATOR, EventMaker, without_floats
 from orchestrator.domain.stages import StageState
-from orchestrator.domain.state import SiteState, StageStatus, moment
+from orchestrator.domain.state import SiteState, StageStatus
 from orchestrator.domain.statement import expiry
 from orchestrator.domain.votes import assignment, missing
 from orchestrator.domain.voting import vote
-from orchestrator.errors import IllegalTransition, Refused, Stale, UnknownName, UsageError
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
+from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
 
 
 def decide(state: SiteState, command: Command, now: datetime) -> tuple[NewEvent, ...]:
@@ -94,7 +97,7 @@ def _plan(state: SiteState, command: PlanStage, now: datetime, make: EventMaker)
     plan = command.plan
     status = state.stage(plan.stage)
     stages.after(status.state, E.STAGE_PLANNED, plan.stage)
-    conditions.require_predecessors(state, conditions.declared(state, plan.stage), now)
+    conditions.require_predecessors(state, conditions.declared(state, plan.stage), now, plan.flows)
     if not plan.devices:
         raise UsageError(f"{plan.stage} would change nothing", advice="is the layer laid? `orchestrator status`")
     if any("{until}" in device.confirm.text + device.confirm.command for device in plan.devices):
@@ -131,71 +134,18 @@ def _revert(state: SiteState, command: RevertStage, _now: datetime, make: EventM
     return (make(E.STAGE_REVERTING, {"reason": command.reason}, stage=command.stage),)
 
 
-def _evidence(state: SiteState, command: AttachEvidence, _now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
-    if command.stage is not None:
-        conditions.declared(state, command.stage)
-    if command.application is not None and command.application not in {a.name for a in conditions.in_force(state).policy.applications}:
-        raise UnknownName(f"there is no application {command.application!r}")
-    if not _KIND.fullmatch(command.kind):
-        raise UsageError(
-            f"{command.kind!r} is no kind of evidence", advice="lower-case words with hyphens, as the gates of the stages name them"
-        )
-    body = {
-        "kind": command.kind,
-        "application": command.application,
-        "document_sha256": _sha256(command.document_sha256),
-        "note": command.note,
-    }
-    return (make(E.EVIDENCE_ATTACHED, body, stage=command.stage),)
-
-
-def _attestation(state: SiteState, command: RecordAttestation, now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
-    if command.partner not in {partner.name for partner in conditions.in_force(state).policy.partners}:
-        raise UnknownName(f"there is no partner {command.partner!r}")
-    until = _time(command.valid_until)
-    if until <= now:
-        raise UsageError("the attestation has expired already")
-    body = {
-        "partner": command.partner,
-        "state": "accepted" if command.accepted else "refused",
-        "document_sha256": _sha256(command.document_sha256),
-        "valid_until": stamp(until),
-        "note": command.note,
-    }
-    return (make(E.ATTESTATION_RECORDED, body),)
-
-
-def _logbook(state: SiteState, command: EnterLogbook, _now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
-    if command.stage is not None:
-        conditions.declared(state, command.stage)
-    if not command.text.strip():
-        raise UsageError("the entry is empty")
-    return (make(E.LOGBOOK_ENTERED, {"text": command.text}, stage=command.stage),)
-
-
-def _sha256(text: str) -> str:
-    if not _SHA256.fullmatch(text):
-        raise UsageError("a document is named by its SHA-256, 64 lower-case hexadecimal digits", advice="sha256sum FILE")
-    return text
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = moment(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no RFC 3339 time", advice="for example 2026-07-01T12:00:00Z") from None
-    if time.tzinfo is None:
-        raise UsageError(f"{text!r} has no time zone", advice="for example 2026-07-01T12:00:00Z")
-    return time
-
-
 _DECISIONS: Mapping[type[Command], tuple[Verb, Callable[[SiteState, Any, datetime, EventMaker], tuple[NewEvent, ...]]]] = {
     PlanStage: (Verb.PLAN, _plan),
     CastVote: (Verb.VOTE, vote),
     ApplyStage: (Verb.APPLY, _apply),
     CancelStage: (Verb.CANCEL, _cancel),
     RevertStage: (Verb.REVERT, _revert),
-    AttachEvidence: (Verb.EVIDENCE, _evidence),
-    RecordAttestation: (Verb.ATTESTATION, _attestation),
-    EnterLogbook: (Verb.LOGBOOK, _logbook),
+    AttachEvidence: (Verb.EVIDENCE, decide_records.evidence),
+    RecordAttestation: (Verb.ATTESTATION, decide_records.attestation),
+    SayPartnerReady: (Verb.PARTNER_READY, decide_records.partner_ready),
+    ReportMonitor: (Verb.MONITOR_REPORT, decide_records.monitor_report),
+    EnterLogbook: (Verb.LOGBOOK, decide_records.logbook),
+    RequestWaiver: (Verb.WAIVER, decide_waivers.request),
+    GrantWaiver: (Verb.WAIVER, decide_waivers.grant),
+    EndWaiver: (Verb.WAIVER_END, decide_waivers.end),
 }

@@ -21,6 +21,11 @@ class Verb(StrEnum):
     REVERT = "revert"
     EVIDENCE = "evidence"
     ATTESTATION = "attestation"
+    PARTNER_READY = "partner-ready"
+    MONITOR_REPORT = "monitor-report"
+    CARE = "care"
+    WAIVER = "waiver"
+    WAIVER_END = "waiver-end"
     LOGBOOK = "logbook"
 
 
@@ -36,6 +41,11 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.REVERT: _DECIDING,  # it only subtracts
     Verb.EVIDENCE: _DECIDING,
     Verb.ATTESTATION: frozenset({_COMMANDER, _OFFICER}),
+    Verb.PARTNER_READY: _DECIDING,
+    Verb.MONITOR_REPORT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
+    Verb.CARE: _DECIDING,
+    Verb.WAIVER: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
+    Verb.WAIVER_END: _DECIDING,  # it only subtracts
     Verb.LOGBOOK: _DECIDING,
 }
 

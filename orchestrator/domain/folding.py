@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.domain import folding_delegations, stages
+from orchestrator.domain import folding_delegations, folding_records, stages
 from orchestrator.domain import posture as postures
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
@@ -19,7 +19,7 @@ from orchestrator.domain.network import Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
-from orchestrator.domain.state import Attestation, Cutoff, DeviceStatus, Evidence, Ratified, SiteState, StageStatus, Vote
+from orchestrator.domain.state import Cutoff, DeviceStatus, Ratified, SiteState, StageStatus, Vote
 
 
 def fold(events: Iterable[Event], state: SiteState | None = None) -> SiteState:
@@ -150,24 +150,6 @@ def _votes_voided(state: SiteState, event: Event) -> SiteState:
     return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
 
 
-def _evidence_attached(state: SiteState, event: Event) -> SiteState:
-    body = event.body
-    evidence = Evidence(
-        body["kind"], event.stage, body.get("application"), body["document_sha256"], body.get("note", ""),
-        event.actor, event.at, event.seq, body.get("rehearsal") is True,
-    )  # fmt: skip
-    return replace(state, evidence=(*state.evidence, evidence))
-
-
-def _attestation_recorded(state: SiteState, event: Event) -> SiteState:
-    body = event.body
-    attestation = Attestation(
-        body["partner"], body["state"], body["document_sha256"], body["valid_until"], body.get("note", ""),
-        event.actor, event.at, event.seq, body.get("rehearsal") is True,
-    )  # fmt: skip
-    return replace(state, attestations={**state.attestations, attestation.partner: attestation})
-
-
 def _stage_applying(state: SiteState, event: Event) -> SiteState:
     return _with_posture(state, event)
 
@@ -224,8 +206,6 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.STAGE_PLANNED: _stage_planned,
     E.VOTE_CAST: _vote_cast,
     E.VOTES_VOIDED: _votes_voided,
-    E.EVIDENCE_ATTACHED: _evidence_attached,
-    E.ATTESTATION_RECORDED: _attestation_recorded,
     E.DELEGATION_GRANTED: folding_delegations.delegation_granted,
     E.DELEGATION_REVOKED: folding_delegations.delegation_revoked,
     E.STAGE_APPLYING: _stage_applying,
@@ -234,6 +214,7 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.DEVICE_CHANGED: _device_changed,
     E.DEVICE_READ_BACK: _device_read_back,
     E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
+    **folding_records.RULES,
 }
 
 

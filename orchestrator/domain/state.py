@@ -12,13 +12,16 @@ from typing import Literal
 
 from orchestrator.domain import posture as postures
 from orchestrator.domain import stages
+from orchestrator.domain.attestations import ACCEPTED, AttestationState, Way
 from orchestrator.domain.layer import DeviceChange, Element, ordered
 from orchestrator.domain.network import Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
+from orchestrator.domain.probes import Check
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.standing import Loan
+from orchestrator.domain.waivers import Waiver
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,68 @@ class Evidence:
     at: str
     seq: int
     rehearsal: bool = False  # attached in a rehearsal: it proves nothing outside of one
+    zone: str | None = None  # of `eradication`: where
 
 
 @dataclass(frozen=True)
 class Attestation:
-    """What a partner (or we for them) says of their remediation; `state` accepted or refused."""
+    """Of remediation, as last recorded: `theirs` (a partner's, to us) or `ours` (to a partner). `valid_until` is empty until
+    it is accepted."""
 
     partner: str
-    state: str
+    state: AttestationState
     document_sha256: str
     valid_until: str
     note: str
     by: str
+    at: str
+    seq: int
+    rehearsal: bool = False
+    way: Way = "theirs"
+    reservation: str = ""
+
+    def state_at(self, now: datetime) -> AttestationState:
+        """What was accepted expires by time."""
+        over = self.state in ACCEPTED and moment(self.valid_until) <= now
+        return AttestationState.EXPIRED if over else self.state
+
+
+@dataclass(frozen=True)
+class PartnerReadiness:
+    """Whether a partner has opened their side, as they last said."""
+
+    partner: str
+    ready: bool
+    note: str
+    by: str
+    at: str
+    seq: int
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """What a monitor says of a period (RFC 3339): so many alerts, in the zones that it covers."""
+
+    monitor: str
+    since: str
+    until: str
+    alerts: int
+    coverage: tuple[str, ...]
+    document_sha256: str
+    note: str
+    by: str
+    at: str
+    seq: int
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
+class CareResult:
+    """The worst answer of a care assertion's probes when they were last asked."""
+
+    care: str
+    check: Check
     at: str
     seq: int
     rehearsal: bool = False
@@ -146,7 +199,11 @@ class SiteState:
     devices: Mapping[str, DeviceStatus] = field(default_factory=dict)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
-    attestations: Mapping[str, Attestation] = field(default_factory=dict)  # the last of each partner
+    attestations: Mapping[tuple[str, Way], Attestation] = field(default_factory=dict)  # the last of each (partner, way)
+    readiness: Mapping[str, PartnerReadiness] = field(default_factory=dict)  # by partner
+    monitor_reports: tuple[MonitorReport, ...] = ()
+    care: Mapping[str, CareResult] = field(default_factory=dict)  # by care assertion
+    waivers: Mapping[str, Waiver] = field(default_factory=dict)  # by id, in the order of their requests
     grants: Mapping[str, Loan] = field(default_factory=dict)  # delegations granted since, by their names
     revoked_delegations: Mapping[str, str] = field(default_factory=dict)  # when they were taken back: these, and the policy's
 
@@ -154,6 +211,23 @@ class SiteState:
     def rehearsal(self) -> bool:
         """Whether the ratified policy is under the rehearsal overlay: everything made under it says so."""
         return self.ratified is not None and self.ratified.policy.rehearsal is not None
+
+    def counts(self, rehearsal: bool) -> bool:
+        """What was made in a rehearsal counts in a rehearsal only; what was made in earnest counts in both."""
+        return self.rehearsal or not rehearsal
+
+    def attestation(self, partner: str, way: Way) -> Attestation | None:
+        """The last one that counts."""
+        found = self.attestations.get((partner, way))
+        return found if found is not None and self.counts(found.rehearsal) else None
+
+    def waivers_in_force(self, now: datetime, stage: str | None = None) -> tuple[Waiver, ...]:
+        """Those that stand for a gate now: of one stage, or of all."""
+        return tuple(
+            waiver
+            for waiver in self.waivers.values()
+            if waiver.in_force(now) and self.counts(waiver.rehearsal) and stage in (None, waiver.stage)
+        )
 
     def stage(self, name: str) -> StageStatus:
         """A stage that no event has named yet is a draft."""

@@ -50,9 +50,14 @@ class Checks:
         return self.collaborators.probes.run(probes, deadline_s=self.collaborators.probe_deadline_s) if probes else ()
 
     def _record(self, when: str, results: Sequence[ProbeResult]) -> None:
-        counts = {check.value: sum(result.check is check for result in results) for check in Check}
-        body = {"when": when, **counts, "results": [_body(result) for result in results]}
+        body = check_ran(when, results)
         self.journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(E.CHECK_RAN, body, stage=self.stage)])
+
+
+def check_ran(when: str, results: Sequence[ProbeResult]) -> dict[str, object]:
+    """The body of a CheckRan: how many of each outcome, and every result."""
+    counts = {check.value: sum(result.check is check for result in results) for check in Check}
+    return {"when": when, **counts, "results": [_body(result) for result in results]}
 
 
 def only(probes: Iterable[Probe], *purposes: Purpose) -> tuple[Probe, ...]:

@@ -62,7 +62,8 @@ class Stages:
         with self._refusals_recorded(actor, "plan", stage):
             state = self.journal.state()
             duties.require(Verb.PLAN, eligibility.roles_of(state, actor, self.journal.now()))
-            conditions.require_predecessors(state, conditions.declared(state, stage), self.journal.now())
+            wanted = conditions.declared(state, stage)
+            conditions.require_predecessors(state, wanted, self.journal.now(), conditions.flows_to(state, wanted, partners))
             return self.journal.decide(lambda state, now: decide(state, PlanStage(actor, self.planner.plan(state, stage, partners)), now))
 
     def vote_statement(self, actor: str, stage: str, choice: Choice, reason: str) -> str:

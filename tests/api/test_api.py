@@ -141,6 +141,8 @@ def test_somebody_whom_the_next_policy_takes_out_has_no_rights_from_then_on(api:
 
 
 ATTESTATION = {"partner": "sister", "state": "accepted", "document_sha256": DOCUMENT, "valid_until": "2027-01-01T00:00:00Z"}
+REPORT = {"monitor": "detection", "since": "2026-06-23T00:00:00Z", "alerts": 0, "coverage": ["core"], "document_sha256": DOCUMENT}
+WAIVER = {"stage": STAGE, "gate": "owner-named", "reason": "x", "accepted_risk": "y", "until": "2026-06-25T00:00:00Z"}
 REQUESTS: dict[Verb, Callable[[Api, str], httpx.Response]] = {
     Verb.READ: lambda api, person: api.get(person, "/v1/stages"),
     Verb.PLAN: lambda api, person: api.post(person, f"/v1/stages/{STAGE}/plan"),
@@ -150,6 +152,11 @@ REQUESTS: dict[Verb, Callable[[Api, str], httpx.Response]] = {
     Verb.REVERT: lambda api, person: api.post(person, f"/v1/stages/{STAGE}/revert", {"reason": "x"}),
     Verb.EVIDENCE: lambda api, person: api.post(person, "/v1/evidence", {"kind": "cut-verified", "document_sha256": DOCUMENT}),
     Verb.ATTESTATION: lambda api, person: api.post(person, "/v1/attestations", ATTESTATION),
+    Verb.PARTNER_READY: lambda api, person: api.post(person, "/v1/partners/ready", {"partner": "sister", "ready": True}),
+    Verb.MONITOR_REPORT: lambda api, person: api.post(person, "/v1/monitor-reports", REPORT),
+    Verb.CARE: lambda api, person: api.post(person, "/v1/care/probe"),
+    Verb.WAIVER: lambda api, person: api.post(person, "/v1/waivers", WAIVER),
+    Verb.WAIVER_END: lambda api, person: api.post(person, "/v1/waivers/W1/end", {"reason": "x"}),
     Verb.LOGBOOK: lambda api, person: api.post(person, "/v1/logbook", {"text": "decided to wait"}),
 }
 
@@ -227,6 +234,7 @@ def test_the_server_takes_up_a_stage_that_was_running() -> None:
     reopening.wait = None
     reopening.stages = reopening.server()
     with api_on(reopening) as api:
+        assert api.get("auditor", f"/v1/stages/{STAGE}").is_success  # it answers once it has taken up what was running
         assert reopening.stages.runner.wait(20)
         assert api.get("auditor", f"/v1/stages/{STAGE}").json()["state"] == "open"
 

@@ -20,11 +20,11 @@ from orchestrator.adapters.memory_log import MemoryLog
 from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.adapters.site_key import public_line
 from orchestrator.adapters.sshsig import SshSignatures
-from orchestrator.domain.commands import AttachEvidence, RecordAttestation
+from orchestrator.cli.demo_lifting import DOCUMENT as DOCUMENT
+from orchestrator.cli.demo_lifting import asks_for_care, lifting
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
-from orchestrator.domain.gates import EvidenceGate
 from orchestrator.domain.making import stamp, without_floats
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
@@ -32,13 +32,13 @@ from orchestrator.domain.profiles import layers_of
 from orchestrator.domain.state import StageStatus
 from orchestrator.domain.statement import NAMESPACE
 from orchestrator.ports import Target
+from orchestrator.service.care import probe_care
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Choice, Stages
 from orchestrator.simulation.dialect import dialect_for
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
 
-DOCUMENT = "ab" * 32
 PLANNER = Planner(dialect_for)  # it remembers plans from one test to the next, and makes the same ones
 OWNERS = {"P4-images": ("owner-imaging-portal",), "P5-patients-and-payments": ("owner-sms",)}
 
@@ -149,13 +149,12 @@ class Reopening:
         return self.stages.state().stage(stage)
 
     def evidence(self, stage: str) -> None:
-        """All the evidence and attestations that a stage waits for."""
-        for gate in (gate for gate in self.policy.stage(stage).gates if isinstance(gate, EvidenceGate)):
-            self.stages.do(AttachEvidence("rssi", gate.evidence, DOCUMENT, stage))
-        until = stamp(self.clock.now() + timedelta(days=30))
-        for partner in self.policy.partners:
-            if partner.attestation:
-                self.stages.do(RecordAttestation("rssi", partner.name, True, DOCUMENT, until))
+        """Everything that a stage waits for: evidence, attestations, readiness, reports; care is probed."""
+        declared = self.policy.stage(stage)
+        for command in lifting(self.policy, declared, self.clock.now()):
+            self.stages.do(command)
+        if asks_for_care(declared):
+            probe_care(self.stages, "rssi")
 
     def sign(self, person: str, stage: str, choice: Choice = "approve", reason: str = "") -> tuple[str, str]:
         statement = self.stages.vote_statement(person, stage, choice, reason)

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.adapters import sshsig
+from orchestrator.domain.attestations import AttestationState
 from orchestrator.domain.commands import AttachEvidence, RecordAttestation
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.gates import EvidenceGate
-from orchestrator.domain.making import stamp
 from orchestrator.domain.statement import NAMESPACE
 from orchestrator.errors import IllegalTransition, NotAllowed, NotAuthenticated, Refused, Stale, UnknownName, UsageError
 from tests.service.reopening import DOCUMENT, Reopening, after_the_cut, key_of
@@ -120,8 +120,7 @@ def test_a_partner_without_an_accepted_attestation(accepted: bool | None) -> Non
         reopening.clock.wait(timedelta(days=31).total_seconds())  # they all expire
         reopening.stages.do(AttachEvidence("rssi", "directory-trusted", DOCUMENT, CARE))
     else:
-        until = stamp(reopening.clock.now() + timedelta(days=1))
-        reopening.stages.do(RecordAttestation("rssi", "sister", False, DOCUMENT, until))
+        reopening.stages.do(RecordAttestation("rssi", "sister", AttestationState.REFUSED, DOCUMENT, at_once=True))
     reopening.stages.plan("eng-1", CARE)
     with pytest.raises(Refused) as refusal:
         reopening.vote("eng-2", CARE)
@@ -132,8 +131,7 @@ def test_a_partner_without_an_accepted_attestation(accepted: bool | None) -> Non
 def test_one_partner_that_refuses_is_deferred_and_the_others_open() -> None:
     reopening = after_the_cut(LIFELINES, MAIL)
     reopening.evidence(CARE)
-    until = stamp(reopening.clock.now() + timedelta(days=1))
-    reopening.stages.do(RecordAttestation("rssi", "ght-2", False, DOCUMENT, until))
+    reopening.stages.do(RecordAttestation("rssi", "ght-2", AttestationState.REFUSED, DOCUMENT, at_once=True))
     flows = (reopening.policy.flow(flow) for flow in reopening.policy.stage(CARE).flows)
     others = {partner for flow in flows for partner in flow.partners} - {"ght-2"}
     reopening.stages.plan("eng-1", CARE, others)
