@@ -128,6 +128,11 @@ def explain(site: Site, policy: Policy, profile: str, packet: Packet, at: Sequen
     return Explanation(packet, way, steps, declared, tuple(_care(site, policy, packet)), unpublished, verdicts)
 
 
+def way_of_packet(site: Site, packet: Packet) -> Way | None:
+    """None when the routes of the inventory lead nowhere."""
+    return _way(site, packet, _question(packet))
+
+
 def _question(packet: Packet) -> Question | None:
     """None for a packet within the site."""
     if packet.direction == "inside":

@@ -52,7 +52,7 @@ def test_each_device_sees_the_packet_before_or_after_the_translation() -> None:
 
 def test_a_packet_that_goes_out_is_told_from_inside_to_outside_with_its_translated_source() -> None:
     item = one(opened(), "10.1.0.10", "198.51.100.50")
-    assert [(step.device, step.enters, step.leaves) for step in item.steps][0] == ("inner", "lan0", "mid0")
+    assert (item.steps[0].device, item.steps[0].enters, item.steps[0].leaves) == ("inner", "lan0", "mid0")
     assert [str(step.sees[0].source) for step in item.steps] == ["10.1.0.10/32", "203.0.113.34/32", "203.0.113.34/32"]
     assert verdicts(item)[0] == (None, "inner")  # the first that it meets, not the first from outside
 

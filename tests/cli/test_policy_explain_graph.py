@@ -1,0 +1,153 @@
+"""`orchestrator policy explain` and `policy graph` as people and programs read them, on the files of Valmont."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from orchestrator.cli import main
+
+ROOT = Path(__file__).parents[2]
+PORTAL = ("--from", "sister-public", "--to", "imaging-portal", "--service", "tcp/443")
+
+
+@pytest.fixture(autouse=True)
+def _valmont(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_INVENTORY", str(ROOT / "inventory/valmont.yml"))
+    monkeypatch.setenv("ORCHESTRATOR_POLICY", str(ROOT / "policies/valmont"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["policy", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    code, out, err = run(capsys, "explain", *arguments, "--json")
+    assert (code, err) == (0, "")
+    answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+# --- explain --------------------------------------------------------------------------------------------------------
+
+
+def test_one_packet_is_told_with_its_way_its_translation_its_guard_and_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "explain", *PORTAL)
+    assert (code, err) == (0, "")
+    four, six = out.split("\n\n")
+    assert "flow portal-hospitals (imaging-portal) with sister-public, opened by P4-images" in four
+    assert "route      up0 → edge0          198.51.100.14 → 203.0.113.20 tcp/443" in four
+    assert "flow       wan0 → dmzin0        198.51.100.14 → 10.20.11.10 tcp/443  (translated)" in four
+    assert "(translated)" not in six
+    verdicts = [line.split() for line in four.splitlines() if "passes" in line or "blocked" in line]
+    assert [words[-3:] for words in verdicts[:5]] == [["blocked", "at", "fw-ext"]] * 5
+    assert [words[-1] for words in verdicts[5:9]] == ["passes"] * 4
+    assert "no layer of ours is left" in four.splitlines()[-1]
+
+
+def test_the_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = explained(capsys, *PORTAL)
+    assert [packet["family"] for packet in answer["packets"]] == [4, 6]
+    for packet in answer["packets"]:
+        assert (packet["exit"], packet["opened_by"], packet["guarded"]) == ("fibre", "P4-images", True)
+        assert [verdict["after"] for verdict in packet["verdicts"] if not verdict["passes"]][::4] == [None, "P3-outbound-mail"]
+        (guard,) = packet["verdicts"][5]["guards"]
+        assert guard["for"] == {"stage": "P4-images", "flow": "portal-hospitals", "partner": "sister-public"}
+    assert len(answer["policy_digest"]) == len(answer["inventory_digest"]) == 64
+
+
+def test_a_vital_flow_is_kept_by_one_profile_and_cut_by_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--from", "samu-hub", "--to", "hub-sante", "--service", "tcp/5671")
+    for profile, passes in (("internet", True), ("total", False)):
+        for packet in explained(capsys, *asked, "--profile", profile)["packets"]:
+            assert packet["verdicts"][0]["passes"] is passes
+            assert [one["kept"] for one in packet["declared"]] == [passes]
+
+
+def test_only_the_stages_that_are_asked_for_are_open(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value, passes in (
+        ("--stage", "P3-outbound-mail", False),
+        ("--stage", "P4-images", True),
+        ("--open", "P0-lifelines,P4-images", True),
+        ("--open", "P7-public", False),
+    ):
+        for packet in explained(capsys, *PORTAL, option, value)["packets"]:
+            assert [verdict["passes"] for verdict in packet["verdicts"]] == [passes]
+    four = explained(capsys, *PORTAL, "--stage", "P4-images")["packets"][0]["verdicts"][0]
+    assert four["open"][-1] == "P4-images"
+    assert len(four["open"]) == 5
+
+
+def test_a_conversation_that_no_device_can_tell_apart_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "explain", "--from", "ws-backup", "--to", "198.51.100.10", "--service", "tcp/443")
+    assert code == 0
+    assert "it crosses no device that can tell one flow from another" in out
+    assert "sw-core p-backup" in out
+    assert "closed whole" in out
+    _, inside, _ = run(capsys, "explain", "--from", "emergency", "--to", "record", "--service", "tcp/443")
+    assert "the profile internet guards nothing on this way" in inside
+    assert "care assertion emergency-to-record" in inside
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--from", "nobody", "--to", "imaging-portal", "--service", "tcp/443"), "nobody"),
+        (("--from", "gps", "--to", "imaging-portal", "--service", "tcp/99999"), "1 to 65535"),
+        (("--from", "gps", "--to", "imaging-portal", "--service", "http"), "no service"),
+        (("--from", "gps", "--to", "patients", "--service", "tcp/443"), "inside the site"),
+        (("--from", "gps", "--to", "203.0.113.20", "--service", "tcp/22"), "publishes 203.0.113.20 for tcp/443 only"),
+        ((*PORTAL, "--stage", "P9-none"), "P9-none"),
+        ((*PORTAL, "--profile", "nosuch"), "nosuch"),
+        ((*PORTAL, "--open", "P0-lifelines,P9-none"), "P9-none"),
+    ],
+)
+def test_what_cannot_be_explained_is_bad_input_with_advice(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    code, out, err = run(capsys, "explain", *arguments)
+    assert (code, out) == (3, "")
+    assert says in err
+    assert "→" in err
+
+
+# --- graph ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", ["stages", "flows", "topology"])
+def test_a_picture_is_drawn_into_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, of: str) -> None:
+    code, out, err = run(capsys, "graph", "--of", of, "--out", str(tmp_path / "p.svg"))
+    assert (code, out, err) == (0, "", "")
+    assert ElementTree.parse(tmp_path / "p.svg").getroot().tag.endswith("}svg")
+
+
+def test_without_graphviz_mermaid_and_the_matrix_are_drawn_and_an_svg_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, err = run(capsys, "graph", "--format", "svg")
+    assert code == 5
+    assert "apt-get install graphviz" in err
+    assert run(capsys, "graph")[1].startswith("flowchart TB")
+    assert run(capsys, "graph", "--of", "flows", "--format", "svg")[0] == 0
+
+
+def test_the_json_holds_nodes_and_edges(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "graph", "--of", "stages", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    names = [node["id"] for node in answer["nodes"]]
+    assert names == answer["order"]
+    assert all({edge["from"], edge["to"]} <= set(names) for edge in answer["edges"])
+
+
+def test_a_file_that_cannot_be_written_is_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "graph", "--out", str(tmp_path / "none" / "p.txt"))
+    assert code == 3
+    assert "cannot be written" in err
