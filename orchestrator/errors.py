@@ -3,6 +3,7 @@
     OrchestratorError
     ├── InputError                 what was given is wrong: says where, why and what to do
     │   ├── PolicyError            a policy or inventory file (file, line)
+    │   │   └── PolicyTestsFail     nothing else is wrong, but tests of the policy's own fail
     │   ├── UnknownName            no such stage, person, device, profile …
     │   └── UsageError             a command line or a request
     ├── Refused                    the rules say no; names the rule
@@ -64,6 +65,14 @@ class PolicyError(InputError):
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings
         super().__init__("\n".join(str(finding) for finding in findings))
+
+
+class PolicyTestsFail(PolicyError):
+    """Tests of the policy's own fail; nothing else is wrong with it. One finding per failing test."""
+
+    def __init__(self, findings: tuple[Finding, ...], *, declared: int) -> None:
+        self.declared = declared
+        super().__init__(findings)
 
 
 class UnknownName(InputError):

@@ -1,7 +1,7 @@
-"""Reads the folder of policy files into a `Policy`: all `*.yaml` in it, merged by top-level section.
+"""Reads the folder of policy files into a `Policy`: all `*.yaml` in it and in its sub-folders, merged by top-level section.
 
-A section may be spread over several files (split by team); the same name in two of them is an error that names both
-places. `rehearsal.yaml` is left out unless it is asked for. Names are the keys of the files, never written twice.
+A section may be spread over several files, or folders, one per team; the same name in two of them is an error that names
+both places. `rehearsal.yaml` is left out unless it is asked for. Names are the keys of the files, never written twice.
 """
 
 from __future__ import annotations
@@ -88,13 +88,8 @@ def _main(documents: Sequence[Document]) -> Document:
 
 
 def _documents(directory: Path, rehearsal: bool, findings: list[Finding]) -> tuple[Document, ...]:
-    try:
-        names = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        findings.append(Finding(str(directory), 1, f"cannot be read: {error.strerror}", "give the folder of the policy files"))
-        return ()
     documents = []
-    for path in names:
+    for path in _files(directory, findings):
         if path.suffix in (".yml", ".json"):
             findings.append(Finding(str(path), 1, "is not read: policy files end in .yaml", f"rename it to {path.stem}.yaml"))
         if path.suffix != ".yaml" or (path.name == REHEARSAL and not rehearsal):
@@ -106,6 +101,23 @@ def _documents(directory: Path, rehearsal: bool, findings: list[Finding]) -> tup
     if not documents and not findings:
         findings.append(Finding(str(directory), 1, "holds no policy file (*.yaml)", "give the folder of the policy files"))
     return tuple(documents)
+
+
+def _files(directory: Path, findings: list[Finding]) -> list[Path]:
+    """All files below, each folder's own before those of its sub-folders; hidden ones are nobody's. Links to folders are
+    not followed: a circle of them has no end."""
+    try:
+        entries = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        findings.append(Finding(str(directory), 1, f"cannot be read: {error.strerror}", "give the folder of the policy files"))
+        return []
+    found = [path for path in entries if not path.is_dir()]
+    for folder in (path for path in entries if path.is_dir()):
+        if folder.is_symlink():
+            findings.append(Finding(str(folder), 1, "is not read: it is a link to a folder", "put the files themselves there"))
+        else:
+            found += _files(folder, findings)
+    return found
 
 
 def _merged(documents: Sequence[Document], findings: list[Finding]) -> tuple[dict[str, Any], dict[tuple[str, str | None], Document]]:

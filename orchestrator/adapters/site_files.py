@@ -15,7 +15,7 @@ from orchestrator.adapters.policy_yaml import PolicyFiles, read_policy
 from orchestrator.domain.check import check
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
-from orchestrator.errors import Finding, PolicyError
+from orchestrator.errors import Finding, PolicyError, PolicyTestsFail
 
 _T = TypeVar("_T")
 
@@ -36,24 +36,36 @@ class SiteFiles:
         return self.files.policy
 
 
-def read_checked(inventory: Path, policy: Path, *, rehearsal: bool = False, unproved: bool = False) -> SiteFiles:
+def read_checked(inventory: Path, policy: Path, *, rehearsal: bool = False, unproved: bool = False, untested: bool = False) -> SiteFiles:
     """Raises PolicyError with everything that is wrong in either: first with the form of the files, then with what
-    they say (`orchestrator.domain.check`). With `unproved`, a profile that does not cut what it promises is let pass:
-    for the cut proof, which tells more of it."""
+    they say (`orchestrator.domain.check`). With `unproved`, a profile that does not cut what it promises is let pass: for
+    the cut proof, which tells more of it. With `untested`, so are failing tests of the policy: for whoever asks why."""
     findings: list[Finding] = []
     read = _tried(lambda: read_inventory(inventory), findings)
     files = _tried(lambda: read_policy(policy, rehearsal=rehearsal), findings)
     if read is None or files is None:
         raise PolicyError(tuple(findings))
-    problems = [item for item in check(read.site, files.policy) if not (unproved and _is_of_a_cut(item.path))]
+    problems = [
+        item
+        for item in check(read.site, files.policy)
+        if not (unproved and _is_of_a_cut(item.path)) and not ((unproved or untested) and _is_of_a_test(item.path))
+    ]
     if problems:
         located = [(files if source == "policy" else read).located(path, message, advice) for source, path, message, advice in problems]
-        raise PolicyError(tuple(sorted(located, key=lambda finding: (finding.file, finding.line))))
+        found = tuple(sorted(located, key=lambda finding: (finding.file, finding.line)))
+        if all(_is_of_a_test(item.path) for item in problems):
+            raise PolicyTestsFail(found, declared=len(files.policy.tests))
+        raise PolicyError(found)
     return SiteFiles(read, files)
 
 
 def _is_of_a_cut(path: Sequence[object]) -> bool:
     return len(path) > 2 and path[0] == "profiles" and path[2] == "cuts"
+
+
+def _is_of_a_test(path: Sequence[object]) -> bool:
+    """A test that fails, and not one that asks at a stage or under a profile that does not exist."""
+    return len(path) == 3 and path[0] == "tests" and path[2] in ("expect", "source", "destination", "service")
 
 
 def _tried(read: Callable[[], _T], findings: list[Finding]) -> _T | None:

@@ -1,8 +1,9 @@
 """`policy check`: holds the policy against the inventory, offline, and says everything that is wrong with either.
 
-Two passes. The first looks at names, addresses and links, each by itself. The second asks questions that only make
-sense when these hold (which way a flow goes, what a cut leaves connected, who can vote); it is run when the first
-found nothing, because a name that does not exist would otherwise be reported ten times over.
+Three passes. The first looks at names, addresses and links, each by itself. The second asks questions that only make
+sense when these hold (which way a flow goes, what a cut leaves connected, who can vote). The third asks the policy's own
+tests. Each is run when the ones before found nothing: a name that does not exist would otherwise be reported ten times
+over.
 """
 
 from __future__ import annotations
@@ -10,8 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from orchestrator.domain.checks import addresses, care, exits, keep, links, management, names, people, profiles, stages, transit
+from orchestrator.domain.checks import (
+    addresses,
+    care,
+    exits,
+    ipsec,
+    keep,
+    links,
+    management,
+    names,
+    people,
+    profiles,
+    stages,
+    transit,
+    words,
+)
 from orchestrator.domain.checks.problem import Problem
+from orchestrator.domain.expectation_run import expectations
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
 
@@ -20,6 +36,8 @@ Check: TypeAlias = Callable[[Site, Policy], Iterator[Problem]]
 EACH_BY_ITSELF: tuple[Check, ...] = (
     names.inventory_names,
     names.policy_names,
+    words.names,
+    words.timezone,
     links.links,
     addresses.zones,
     addresses.interfaces,
@@ -45,12 +63,18 @@ TOGETHER: tuple[Check, ...] = (
     stages.gates,
     people.owners,
     people.quorums,
+    words.compromised,
+    words.stages,
+    words.tests,
+    words.kinds,
+    ipsec.tunnels,
 )
+ASKED: tuple[Check, ...] = (expectations,)
 
 
 def check(site: Site, policy: Policy) -> tuple[Problem, ...]:
     """Everything that is wrong, in the order of the checks; empty when the two can be ratified."""
-    for checks in (EACH_BY_ITSELF, TOGETHER):
+    for checks in (EACH_BY_ITSELF, TOGETHER, ASKED):
         problems = tuple(dict.fromkeys(problem for one in checks for problem in one(site, policy)))
         if problems:
             return problems
