@@ -71,7 +71,10 @@ def _end(end: End) -> str:
 def _decided(policy: Policy, profile: str, item: Explanation) -> Iterator[str]:
     for one in item.declared:
         yield _declared(policy, profile, one)
-    yield from (f"care assertion {name}: it must work whatever is cut, unless a profile sacrifices it" for name in item.care)
+    given_up = {sacrifice.care: sacrifice.instead for sacrifice in policy.profile(profile).sacrifices}
+    for name in item.care:
+        told = f"sacrificed by the profile {profile}; instead: {given_up[name]}" if name in given_up else "it must work whatever is cut"
+        yield f"care assertion {name}: {told}"
     kept = {guard.by for verdict in item.verdicts for guard in verdict.guards if guard.does == "keeps" and isinstance(guard.by, str)}
     yield from (f"{name}, kept by the profile {profile}" for name in sorted(kept - {one.flow for one in item.declared}))
     if not item.declared and not item.care and not kept:

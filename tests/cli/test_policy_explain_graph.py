@@ -92,7 +92,19 @@ def test_a_conversation_that_no_device_can_tell_apart_is_told_so(capsys: pytest.
     assert "closed whole" in out
     _, inside, _ = run(capsys, "explain", "--from", "emergency", "--to", "record", "--service", "tcp/443")
     assert "the profile internet guards nothing on this way" in inside
-    assert "care assertion emergency-to-record" in inside
+    assert "care assertion emergency-to-record: it must work whatever is cut" in inside
+
+
+def test_inside_the_site_the_narrow_kept_flow_and_the_sacrifice_are_told_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    orders = ("explain", "--from", "record", "--to", "lis", "--service", "tcp/2575", "--profile", "compromised", "--stage", "P0-lifelines")
+    _, kept, _ = run(capsys, *orders)
+    assert "lab-orders-v4, kept by the profile compromised" in kept
+    assert "lab-orders-v6, kept by the profile compromised" in kept
+    assert kept.count("passes") == 2
+    desks = ("explain", "--from", "lis", "--to", "record", "--service", "tcp/443", "--profile", "compromised", "--stage", "P0-lifelines")
+    _, cut, _ = run(capsys, *desks)
+    assert "care assertion lab-workstations-to-record: sacrificed by the profile compromised; instead: Results by paper" in cut
+    assert cut.count("blocked at fw-int") == 2
 
 
 @pytest.mark.parametrize(
