@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = verbs.add_parser("add", help="record one move")
     add.add_argument("partner", help="as the policy names it")
     verdict = add.add_mutually_exclusive_group(required=True)
-    verdict.add_argument("--state", choices=STATES, metavar="STATE", help=", ".join(STATES))
+    verdict.add_argument("--state", dest="to", choices=STATES, metavar="STATE", help=", ".join(STATES))
     verdict.add_argument("--accepted", dest="at_once", action="store_const", const="accepted", help="received, verified and accepted")
     verdict.add_argument("--refused", dest="at_once", action="store_const", const="refused", help="received and refused")
     add.add_argument("--way", choices=("theirs", "ours"), default="theirs", help="theirs, to us (default), or ours, to them")
@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_add(arguments: argparse.Namespace) -> int:
-    state = arguments.state or arguments.at_once
+    state = arguments.to or arguments.at_once  # not `state`: that is the directory
     until = datetime.now(UTC) + timedelta(days=arguments.days)
     body = {
         "partner": arguments.partner,
