@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.adapters.site_files import SiteFiles
+    from orchestrator.domain.checks.absence import Absence
     from orchestrator.errors import Finding
 
 Told = tuple[dict[str, Any], list[str]]  # one site as a JSON object, and as lines for people
@@ -68,6 +69,7 @@ def _check_all(arguments: argparse.Namespace) -> int:
 
 def _site(inventory: Path, policy: Path, rehearsal: bool) -> Told:
     from orchestrator.adapters.site_files import read_checked
+    from orchestrator.domain.checks.absence import absences
     from orchestrator.errors import PolicyError, PolicyTestsFail
 
     try:
@@ -75,12 +77,14 @@ def _site(inventory: Path, policy: Path, rehearsal: bool) -> Told:
     except PolicyError as error:
         tests = _tests(error.declared, len(error.findings)) if isinstance(error, PolicyTestsFail) else None
         return {"ok": False, "findings": _as_json(error.findings), "tests": tests}, _refused(error.findings, tests)
-    return _sound(read)
+    return _sound(read, absences(read.site, read.policy))
 
 
-def _sound(read: SiteFiles) -> Told:
+def _sound(read: SiteFiles, absent: Sequence[Absence]) -> Told:
+    from orchestrator.cli import policy_notes
+
     summary, tests = _summary(read), _tests(len(read.policy.tests))
-    told = {"ok": True, "findings": [], "tests": tests, **summary}
+    told = {"ok": True, "findings": [], "tests": tests, "notes": policy_notes.as_json(absent), **summary}
     declared = tests["declared"]
     lines = [
         f"{summary['site']}: no findings",
@@ -91,6 +95,8 @@ def _sound(read: SiteFiles) -> Told:
     ]
     if summary["rehearsal"]:
         lines.append("  REHEARSAL: with the overlay that shortens times")
+    if absent:
+        lines += ["notes, nothing that refuses:", *(f"  {line}" for line in policy_notes.as_text(absent))]
     return told, lines
 
 

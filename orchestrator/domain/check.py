@@ -23,6 +23,7 @@ from orchestrator.domain.checks import (
     people,
     profiles,
     stages,
+    standing_in,
     transit,
     words,
 )
@@ -63,6 +64,10 @@ TOGETHER: tuple[Check, ...] = (
     stages.gates,
     people.owners,
     people.quorums,
+    standing_in.delegations,
+    standing_in.duties,
+    standing_in.without_any_role,
+    standing_in.obligations,
     words.compromised,
     words.stages,
     words.tests,

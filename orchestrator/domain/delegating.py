@@ -27,14 +27,13 @@ from orchestrator.domain.events import Head, NewEvent
 from orchestrator.domain.making import EventMaker, stamp
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.policy_words import Role
-from orchestrator.domain.standing import owned
+from orchestrator.domain.standing import GRANTED, owned
 from orchestrator.domain.state import SiteState, moment
 from orchestrator.domain.statement import LogHead
 from orchestrator.errors import NotAllowed, NotAuthenticated, Refused, Stale, UnknownName, UsageError
 
 NAMESPACE = "reconnect-delegation@v1"
 LONGEST = timedelta(days=7)
-GRANTED = "grant-"  # how the names of these begin; `policy check` keeps it free
 _SIGN_THIS = "sign the exact text that GET /v1/delegations/statement gives"
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestrator.domain.canonical import canonical
@@ -22,8 +23,8 @@ from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import Head
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.policy_words import Role
-from orchestrator.domain.votes import assignment, missing
+from orchestrator.domain.standing import Standing, loans_of, standing, turns_at
+from orchestrator.domain.votes import Seat, missing, seats
 from orchestrator.errors import NotAllowed, Refused
 
 NAMESPACE = "policy-ratification@v1"
@@ -38,6 +39,7 @@ class InForce:
     inventory_digest: str
     allowed_signers: str
     seq: int
+    revoked: frozenset[str] = frozenset()  # delegations of it that were taken back
 
 
 def signers_digest(allowed_signers: str) -> str:
@@ -68,17 +70,21 @@ def require_sound(site: Site, policy: Policy) -> None:
         raise Refused(f"the policy cannot be ratified: {first.message}{more}", rule="policy-findings", advice="orchestrator policy check")
 
 
-def electorate(policy: Policy, in_force: InForce | None) -> dict[str, frozenset[Role]]:
-    """Who may ratify, with their roles."""
+def electorate(policy: Policy, in_force: InForce | None, now: datetime) -> dict[str, Standing]:
+    """Who may ratify, and as what: the genesis set by own roles alone; later by the delegations and turns of duty of the
+    policy in force as well. (A delegation granted in the crisis ratifies nothing.)"""
     if in_force is None:
-        return {person.name: frozenset(person.roles) for person in policy.people if person.genesis}
-    return {person.name: frozenset(person.roles) for person in in_force.policy.people}
+        return {person.name: Standing(frozenset(person.roles)) for person in policy.people if person.genesis}
+    before = in_force.policy
+    loans = [loan for loan in loans_of(before) if loan.runs(now) and loan.name not in in_force.revoked]
+    return {person.name: standing(before, person.name, turns=turns_at(before, person.name, now), loans=loans) for person in before.people}
 
 
-def require_votes(policy: Policy, in_force: InForce | None, signers: Iterable[str]) -> Mapping[str, Role]:
-    """Who counts in which role. Raises NotAllowed: `not-genesis`, `unknown-person`, `signed-twice`, `ratification-votes`."""
+def require_votes(policy: Policy, in_force: InForce | None, signers: Iterable[str], now: datetime) -> Mapping[str, Seat]:
+    """Who counts in which role, and by whose authority. Raises NotAllowed: `not-genesis`, `unknown-person`, `signed-twice`,
+    `ratification-votes`."""
     names = list(signers)
-    voters = electorate(policy, in_force)
+    voters = electorate(policy, in_force, now)
     for name in names:
         if name not in voters:
             if in_force is None:
@@ -88,7 +94,7 @@ def require_votes(policy: Policy, in_force: InForce | None, signers: Iterable[st
         raise NotAllowed("one person signs once, whatever keys they have", rule="signed-twice")
     required = (in_force.policy if in_force is not None else policy).ratification
     chosen = {name: voters[name] for name in names}
-    filled = assignment(required, chosen)
+    filled = seats(required, chosen)
     if filled is None:
         lacking = ", ".join(f"{count} {role.value}" for role, count in missing(required, chosen).items())
         raise NotAllowed(f"the votes do not suffice: {lacking or 'nothing is required'} still missing", rule="ratification-votes")

@@ -13,6 +13,8 @@ from orchestrator.domain.people import Person
 from orchestrator.domain.policy import Policy, Stage
 from orchestrator.domain.policy_words import Role
 
+GRANTED = "grant-"  # how the names of delegations granted in the crisis begin; `policy check` keeps it free
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -80,9 +82,10 @@ def applications_of(policy: Policy, stage: Stage) -> frozenset[str]:
     return frozenset(policy.flow(flow).application for flow in stage.flows)
 
 
-def owned(policy: Policy, person: Person) -> frozenset[str]:
-    """The applications that the person answers for, whichever side says so."""
-    return frozenset(item.name for item in policy.applications if item.owner == person.name) | set(person.owns)
+def owned(policy: Policy, person: Person, among: Collection[str] | None = None) -> frozenset[str]:
+    """The applications (of `among`) that the person answers for, whichever side says so."""
+    names = policy.applications_by_name if among is None else among
+    return frozenset(name for name in names if policy.application(name).owner == person.name or name in person.owns)
 
 
 def standing_for(
@@ -90,14 +93,15 @@ def standing_for(
 ) -> Standing:
     """The places that the person may fill in the quorum of the stage: an application owner only for applications that it
     `opens` (`applications_of`), and by delegation only for those that were lent."""
-    own = _counted(stage, frozenset(policy.person(person).roles) | set(turns), bool(owned(policy, policy.person(person)) & set(opens)))
+    owner = bool(owned(policy, policy.person(person), opens))
+    own = _counted(stage, frozenset(policy.person(person).roles) | set(turns), owner)
     lent: dict[str, frozenset[Role]] = {}
     for loan in loans:
         giver = policy.people_by_name.get(loan.giver)
         if loan.taker != person or giver is None or giver.name == person:
             continue
-        theirs = owned(policy, giver)
-        owns = (theirs & set(loan.applications) if loan.applications else theirs) & set(opens)
+        theirs = owned(policy, giver, opens)
+        owns = theirs & set(loan.applications) if loan.applications else theirs
         if roles := _counted(stage, frozenset(loan.roles) & set(giver.roles), bool(owns)):
             lent[giver.name] = lent.get(giver.name, frozenset()) | roles
     return Standing(own, lent)

@@ -64,15 +64,18 @@ class Ratified:
 
 def in_force(log: Log) -> tuple[InForce, Event] | None:
     """What the last PolicyRatified says, and that event; None when nothing was ever ratified. Raises LogUnavailable."""
-    last = None
+    last, revoked = None, set()
     for event in log.read():
         if event.type is EventType.POLICY_RATIFIED:
             last = event
+        elif event.type is EventType.DELEGATION_REVOKED:
+            revoked.add(str(event.body["name"]))
     if last is None:
         return None
     body = last.body
     policy = Policy.model_validate(body["policy"])
-    found = InForce(policy, str(body["policy_digest"]), str(body["inventory_digest"]), str(body["allowed_signers"]), last.seq)
+    digests = str(body["policy_digest"]), str(body["inventory_digest"])
+    found = InForce(policy, *digests, str(body["allowed_signers"]), last.seq, frozenset(revoked))
     return found, last
 
 
@@ -96,8 +99,13 @@ def ratify(around: Ratification, site: Site, policy: Policy, *, signatures: Mapp
         signer = keys.verify(NAMESPACE, statement.encode("utf-8"), signature, at=now)
         if signer != person:
             raise NotAuthenticated(f"the signature handed in for {person} is by {signer}", rule="signature")
-    counted = {person: role.value for person, role in require_votes(policy, before, signatures).items()}  # 4
-    votes = [{"person": person, "counts_as": counted.get(person, ""), "signature": text} for person, text in signatures.items()]
+    filled = require_votes(policy, before, signatures, now)  # 4
+    counted = {person: seat.role.value for person, seat in filled.items()}
+    by = {person: {"by_authority_of": seat.authority} for person, seat in filled.items() if seat.authority != person}
+    votes = [
+        {"person": person, "counts_as": counted.get(person, ""), **by.get(person, {}), "signature": text}
+        for person, text in signatures.items()
+    ]
     body = without_floats(ratified_body(site, policy, around.allowed_signers, statement, votes))
     head = around.log.append([NewEvent(EventType.POLICY_RATIFIED, stamp(now), actor, body)], expected=size)  # 5
     write_pack(around, site, policy, digests=(body["policy_digest"], body["inventory_digest"]), ratified=True, now=now)  # 6

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from orchestrator.domain.checks.problem import Problem, in_policy, listed
 from orchestrator.domain.network import Site
-from orchestrator.domain.people import Person
 from orchestrator.domain.policy import Policy, Stage
 from orchestrator.domain.policy_words import Role
-from orchestrator.domain.votes import assignment, missing
+from orchestrator.domain.standing import Standing, applications_of, standing_for
+from orchestrator.domain.votes import missing, seats
 
 NO_VOTE = (Role.AUDITOR, Role.PARTNER_CONTACT)
+PROPOSES = Role.NETWORK_ENGINEER
 
 
 def owners(site: Site, policy: Policy) -> Iterator[Problem]:
@@ -46,25 +47,38 @@ def quorums(site: Site, policy: Policy) -> Iterator[Problem]:
             message = f"{stage.name} asks for an application owner, but opens no application"
             yield in_policy(*where, Role.APPLICATION_OWNER.value, message=message, advice="ask for another role")
             continue
-        yield from _quorum(where, stage.name, stage.votes, eligible(policy, stage))
-    genesis = {person.name: person.roles for person in policy.people if person.genesis}
-    yield from _quorum(("ratification",), "the first ratification", policy.ratification, genesis, among=" among the genesis set")
+        yield from _quorum(where, stage.name, stage.votes, eligible(policy, stage), proposers(policy))
+    genesis = {person.name: Standing(frozenset(person.roles)) for person in policy.people if person.genesis}
+    among = [name for name, item in genesis.items() if PROPOSES in item.roles]
+    yield from _quorum(("ratification",), "the first ratification", policy.ratification, genesis, among, " among the genesis set")
 
 
-def eligible(policy: Policy, stage: Stage) -> Mapping[str, Collection[Role]]:
-    """Who can vote on the stage, and as what: an application owner only for an application that it opens."""
-    opens = set(stage.flows)
-    applications = {flow.application for flow in policy.flows if flow.name in opens}
-    return {person.name: _roles(person, applications) for person in policy.people}
+def eligible(policy: Policy, stage: Stage) -> Mapping[str, Standing]:
+    """Who can ever vote on the stage, and as what: with own roles and turns of duty. (A delegation adds nothing here: where
+    a delegate could sit, the giver could. It counts when the giver is missing: see `absence`.)"""
+    opens, turns = applications_of(policy, stage), _turns(policy)
+    return {
+        person.name: standing_for(policy, stage, person.name, turns=turns.get(person.name, ()), loans=(), opens=opens)
+        for person in policy.people
+    }
 
 
-def _roles(person: Person, applications: Collection[str]) -> tuple[Role, ...]:
-    owns = bool(set(person.owns) & set(applications))
-    return tuple(role for role in person.roles if role not in NO_VOTE and (role is not Role.APPLICATION_OWNER or owns))
+def proposers(policy: Policy) -> list[str]:
+    """Who can make the plan that is voted on."""
+    turns = _turns(policy)
+    return [person.name for person in policy.people if PROPOSES in (*person.roles, *turns.get(person.name, ()))]
+
+
+def _turns(policy: Policy) -> dict[str, set[Role]]:
+    turns: dict[str, set[Role]] = {}
+    for duty in policy.duties:
+        for turn in duty.turns:
+            turns.setdefault(turn.person, set()).add(duty.role)
+    return turns
 
 
 def _quorum(
-    where: tuple[str, ...], what: str, votes: Mapping[Role, int], people: Mapping[str, Collection[Role]], among: str = ""
+    where: tuple[str, ...], what: str, votes: Mapping[Role, int], people: Mapping[str, Standing], makers: list[str], among: str = ""
 ) -> Iterator[Problem]:
     for role in votes:
         if role in NO_VOTE:
@@ -72,14 +86,10 @@ def _quorum(
                 *where, role.value, message=f"{what} asks for a vote of {role.value}, who has none", advice="ask for another role"
             )
             return
-    proposers = [name for name, roles in people.items() if Role.NETWORK_ENGINEER in roles]
-    for proposer in proposers:
-        if assignment(votes, {name: roles for name, roles in people.items() if name != proposer}) is not None:
+    for proposer in makers:
+        if seats(votes, {name: item for name, item in people.items() if name != proposer}) is not None:
             return
-    left = dict(people)
-    if proposers:
-        left.pop(proposers[0])
-    lacking = missing(votes, left)
+    lacking = missing(votes, {name: item for name, item in people.items() if name not in makers[:1]})
     short = listed([f"{count} × {role.value}" for role, count in lacking.items()]) or "a network engineer who proposes it"
     message = f"{what} has no possible quorum{among}: beside the proposer, {short} is missing"
     yield in_policy(*where, message=message, advice="name more persons with these roles, or ask for fewer votes")
