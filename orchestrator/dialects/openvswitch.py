@@ -1,17 +1,17 @@
-"""The Open vSwitch dialect: switches at port grain, by parking ports in the database.
+"""The Open vSwitch dialect: a switch closes ports whole, or tells flows apart on them.
 
-Words and reasons are in `openvswitch_ports`, reading in `openvswitch_readback`. Laying, closing and reading need
-nothing on the device but Open vSwitch; opening and lifting go through `containment-host` (playbooks/files), which
-compares the generation and arms a timer on the device.
-
-A layer of flow grain is refused here (ValueError), when the cut pack is rendered and not in the emergency: a flow
-device behind the switch keeps the flows, or the port is closed whole.
+Port grain parks ports in the database (`openvswitch_ports`); flow grain puts them behind a bridge of ours
+(`openvswitch_tables`, `openvswitch_bridge`). One switch may hold layers of both, also on the same port: a packet must
+pass each. Laying, closing and reading need nothing on the device but Open vSwitch; releasing a port and lifting go
+through `containment-host` (playbooks/files), which compares the generation and arms a timer on the device.
 """
 
 from __future__ import annotations
 
-from orchestrator.dialects import openvswitch_ports, openvswitch_readback
+from orchestrator.dialects import openvswitch_bridge, openvswitch_ports, openvswitch_readback
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
+from orchestrator.dialects.openvswitch_compose import COMPOSE
+from orchestrator.dialects.openvswitch_tables import layer_digest
 from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
 
 WRAPPER = "/usr/local/sbin/containment-host"
@@ -22,42 +22,59 @@ class OpenvswitchDialect:
 
     traits = Traits(
         platform="openvswitch",
-        composition=Composition.CLOSE_ONLY,
-        fence=Fence.WRAPPER,
-        longest_deadline_s=365 * 24 * 3600,
-        boot="a parked port is a row of the database, which the switch starts with",
+        composition=Composition.RESUBMIT,
+        fence=Fence.TABLE_PER_EPOCH,
+        longest_deadline_s=openvswitch_bridge.LONGEST_S,
+        boot=(
+            "the database, with which the switch starts: a parked port at port grain; at flow grain a port behind our bridge, which fails "
+            "secure: closed without any script. `containment-host restore`, after the switch daemon has started, puts back what is kept"
+        ),
         uncovered=(
-            "a colleague's `ovs-vsctl set port` or a deleted and re-added port (drift notices it at its next reading); an OpenFlow entry "
-            "of the site that names a parked port as output asks no VLAN (the read-back lists it and the device is not `applied`); "
-            "mirrors; an opening inside its confirm window when the machine restarts and its start-up does not call "
-            "`containment-host boot` before ovs-vswitchd"
+            "a colleague's `ovs-vsctl set port`, or a port taken out of our bridge or deleted and re-added (drift notices it at its next "
+            "reading); an OpenFlow entry of the site that names a parked port as output asks no VLAN (the read-back lists it and the "
+            "device is not `applied`); mirrors; an opening of a whole port inside its confirm window when the machine restarts and its "
+            "start-up does not call `containment-host boot` before ovs-vswitchd; what hides in ARP and neighbour discovery"
         ),
         notes=(
-            "deadlines are timers of the device, in whole seconds of its monotonic clock; a session on an opened port dies with the port",
-            "a port that several slots claim is released whole when it is asked for by name",
+            "flow grain: a guarded port moves into a bridge of ours, and a patch port with its OpenFlow number and VLANs takes its place, "
+            "because what leaves by a port cannot be matched before `NORMAL`. The site's entries stay as they are and decide after ours; "
+            "words of the site that name the port (`in_port=NAME`, mirrors, `list-ports`) do not find it until the layer is lifted",
+            "internal ports, bonds and tunnels cannot be moved: the script parks them whole and says so",
+            "flow grain is stateful: tcp, udp and ICMP by connection tracking in a zone of ours, both directions matched by the original "
+            "tuple; other protocols (ESP) by a learned entry, 600 s without a packet of the original direction. A session dies with its "
+            "element; one that is kept through the cut goes on when the side that opened it sends next",
+            "flow grain: deadlines are OpenFlow `hard_timeout`, whole seconds of the switch daemon, 65,535 s at most; a later end is "
+            "refused. Openings do not outlive the daemon",
+            "port grain: deadlines are timers of the device, up to a year, and a wrapper compares the generation; a session on an opened "
+            "port dies with the port",
+            "nothing is logged of what is dropped at flow grain but the counters of the dropping entries",
+            "spared at flow grain: ARP, neighbour and router discovery, multicast listener reports; VRRP and BFD between routers on both "
+            "sides of a guarded port are not",
+            "a port that several coarse slots claim is released whole when it is asked for by name",
         ),
     )
 
     def lay(self, layer: Layer) -> Script:
-        return openvswitch_ports.lay_ports(_coarse(layer))
+        if layer.coarse:
+            return openvswitch_ports.lay_ports(layer, COMPOSE + openvswitch_bridge.RECOMPOSE)
+        return openvswitch_bridge.lay_flows(layer)
 
     def persist(self, layer: Layer) -> Script:
-        _coarse(layer)
-        return openvswitch_ports.persist_ports()
+        return openvswitch_ports.persist_ports() if layer.coarse else openvswitch_bridge.persist_flows(layer)
 
     def read_back(self) -> Script:
         return openvswitch_readback.read_back()
 
     def parse(self, output: str) -> Observed:
-        return openvswitch_readback.parse_ports(openvswitch_readback.Reading(output))
+        return openvswitch_readback.parse_switch(openvswitch_readback.Reading(output))
 
     def expected(self, layers: tuple[Layer, ...]) -> Observed:
-        slots = {layer.slot: openvswitch_ports.ports_digest(layer.guard) for layer in layers}
-        closed = tuple(sorted({port for layer in layers for port in layer.guard}))
+        slots = {layer.slot: openvswitch_ports.ports_digest(layer.guard) if layer.coarse else layer_digest(layer) for layer in layers}
+        closed = tuple(sorted({port for layer in layers if layer.coarse for port in layer.guard}))
         return Observed(present=bool(slots), slots=slots, closed=closed, boots_with=tuple(sorted([*slots, *closed])))
 
     def sessions(self) -> Script:
-        """A switch tracks no connections."""
+        """Before it is cut a switch tracks no connections; afterwards it tracks those only that the layer lets pass."""
         return Script("true")
 
     def parse_sessions(self, output: str) -> tuple[TrackedConnection, ...]:  # noqa: ARG002
@@ -69,13 +86,19 @@ class OpenvswitchDialect:
         return Script("true")
 
     def open(self, change: DeviceChange) -> Script:
-        return Script(f"{WRAPPER} release {{epoch}} {{confirm}} {_ports(change)}")
+        """Flows first: they end by themselves if the ports are refused."""
+        flows = openvswitch_bridge.open_flows(change.elements) if change.openings else ""
+        return _both(flows, f"{WRAPPER} release {{epoch}} {{confirm}}", change)
 
     def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
-        return Script(f"{WRAPPER} confirm {{epoch}} {'--until {until} ' if until else ''}{_ports(change)}")
+        flows = openvswitch_bridge.confirm_flows(change.elements, until=until) if change.openings else ""
+        return _both(flows, f"{WRAPPER} confirm {{epoch}}{' --until {until}' if until else ''}", change)
 
     def close(self, change: DeviceChange) -> Script:
-        return openvswitch_ports.close_ports(_ports(change).split())
+        flows = openvswitch_bridge.close_flows(change.elements) if change.openings else ""
+        if not change.releases:
+            return _both(flows, "", change)
+        return openvswitch_ports.close_ports(change.releases, f"(\n{flows}) || status=1\n" if flows else "")
 
     def lift(self) -> Script:
         return Script(f"{WRAPPER} lift {{epoch}}")
@@ -84,13 +107,11 @@ class OpenvswitchDialect:
         return openvswitch_readback.snapshot()
 
 
-def _coarse(layer: Layer) -> Layer:
-    if not layer.coarse:
-        raise ValueError(f"{layer.device}: this dialect closes ports whole; flow grain needs a firewall behind it")
-    return layer
-
-
-def _ports(change: DeviceChange) -> str:
-    if change.openings or not change.releases:
-        raise ValueError(f"{change.device}: a switch releases ports, and this change names {len(change.openings)} flows and no port")
-    return " ".join(sorted(change.releases))
+def _both(flows: str, wrapper: str, change: DeviceChange) -> Script:
+    """The flows by their own words, the ports by the wrapper's, which takes the lock for itself."""
+    if not change.openings and not change.releases:
+        raise ValueError(f"{change.device}: this change names no flow and no port")
+    ports = f"{wrapper} {' '.join(sorted(change.releases))}" if change.releases else ""
+    if not flows:
+        return Script(ports)
+    return Script("sh -s", flows + (f"exec 9>&-\n{ports}\n" if ports else ""))

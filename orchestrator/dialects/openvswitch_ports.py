@@ -25,7 +25,8 @@ PARKED: dict[str, Any] = {"vlan_mode": "dot1q-tunnel", "tag": 4094, "trunks": []
 
 # Closing needs nothing on the device but Open vSwitch itself. A missing port is told, and does not keep the others open.
 # `park PORT [words]` collects; one transaction does it all. Without the lock it goes on: cutting waits for nobody.
-_PARK = """\
+# A port that lies behind our bridge (flow grain) has a stand-in in the site's: both carry the same VLANs.
+PARK = """\
 set -uf
 exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2
 status=0 words='comment containment'
@@ -35,37 +36,37 @@ park() {
   saved=$(value Port "$port" external_ids:containment-saved)
   [ -n "$saved" ] || saved=$(value Port "$port" vlan_mode tag trunks cvlans protected | tr '\\n' ';')
   case $saved in '') echo "no such port: $port" >&2; status=1; return ;; esac
-  words="$words -- set Port $port vlan_mode=dot1q-tunnel tag=4094 trunks=[] cvlans=4094 protected=true"
+  parked='vlan_mode=dot1q-tunnel tag=4094 trunks=[] cvlans=4094 protected=true'
+  stands=$(value Port "$port" external_ids:containment-stands)
+  [ -z "$stands" ] || words="$words -- --if-exists set Port $stands $parked"
+  words="$words -- set Port $port $parked"
   words="$words external_ids:containment-saved=\\"$saved\\" $* -- remove Port $port external_ids containment-release"
 }
 """
-_DO = """\
-ovs-vsctl --timeout=4 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
-exit $status
-"""
-
-
-def lay_ports(layer: Layer) -> Script:
-    """Parks the guard, re-parks whatever was released, raises the generation (never lowers it)."""
-    claim = f'external_ids:{SLOT_KEY}{layer.slot}=\\"$epoch\\"'
-    return Script(
-        "sh -s",
-        _PARK
-        + f"""\
-epoch={{epoch}}
+# The generation never goes back; whatever was released is closed again.
+RAISE = """\
+epoch={epoch}
 held=$(value Open_vSwitch . external_ids:containment-epoch)
-[ "${{held:-0}}" -le "$epoch" ] || epoch=$held
+[ "${held:-0}" -le "$epoch" ] || epoch=$held
 for port in $(ovs-vsctl --bare --columns=name find Port external_ids:containment-release!=none); do park "$port"; done
-for port in {" ".join(sorted(layer.guard))}; do park "$port" "{claim}"; done
 words="$words -- set Open_vSwitch . external_ids:containment-epoch=\\"$epoch\\""
 """
-        + _DO,
-    )
+DO = """\
+ovs-vsctl --timeout=4 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
+"""
 
 
-def close_ports(ports: Iterable[str]) -> Script:
-    """Parks these ports again, if they are ours; what is parked already is no error."""
-    return Script("sh -s", _PARK + f'for port in {" ".join(sorted(ports))}; do park "$port"; done\n' + _DO)
+def lay_ports(layer: Layer, afterwards: str = "") -> Script:
+    """Parks the guard, re-parks whatever was released, raises the generation (never lowers it). `afterwards`: shell words
+    that find `epoch` and `status`."""
+    claim = f'external_ids:{SLOT_KEY}{layer.slot}=\\"$epoch\\"'
+    guard = f'for port in {" ".join(sorted(layer.guard))}; do park "$port" "{claim}"; done\n'
+    return Script("sh -s", PARK + RAISE + guard + DO + afterwards + "exit $status\n")
+
+
+def close_ports(ports: Iterable[str], before: str = "") -> Script:
+    """Parks these ports again, if they are ours; what is parked already is no error. `before`: shell words that find `status`."""
+    return Script("sh -s", PARK + before + f'for port in {" ".join(sorted(ports))}; do park "$port"; done\n' + DO + "exit $status\n")
 
 
 def persist_ports() -> Script:

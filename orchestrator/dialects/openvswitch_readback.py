@@ -1,4 +1,7 @@
-"""Reading an Open vSwitch switch back: the database as JSON, the OpenFlow entries as text, both made into `Observed`."""
+"""Reading an Open vSwitch switch back: the database as JSON, the OpenFlow entries as text, both made into `Observed`.
+
+Port grain is read here, flow grain (our own bridge) in `openvswitch_flow_readback`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.dialects.base import Script
+from orchestrator.dialects.openvswitch_compose import BOOT, STANDS_KEY
+from orchestrator.dialects.openvswitch_flow_readback import BridgeRead, parse_flows, read_entry
+from orchestrator.dialects.openvswitch_flows import LEARNED, OPENED, OURS, is_kind
 from orchestrator.dialects.openvswitch_ports import PARKED, SLOT_KEY, ports_digest
+from orchestrator.dialects.openvswitch_tables import BRIDGE
 from orchestrator.domain.layer import Observed
 from orchestrator.errors import DeviceUnknown
 
-COOKIE = 0xC047A1  # port grain lays no entries: one under this cookie is not ours and is told
 _OPENFLOW = "-O OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+_COOKIE = re.compile(r"cookie=0x([0-9a-f]+),")
 
 # The first question goes to the daemon: a database says nothing about a switch whose daemon does not run.
 _READ = f"""\
@@ -23,30 +30,49 @@ echo '=== switch'
 ovs-vsctl --timeout=8 --format=json --columns=external_ids,other_config,cur_cfg,next_cfg list Open_vSwitch
 echo '=== ports'
 ovs-vsctl --timeout=8 --format=json --columns=name,vlan_mode,tag,trunks,cvlans,protected,external_ids list Port
+echo '=== interfaces'
+ovs-vsctl --timeout=8 --format=json --columns=name,type,options list Interface
+echo '=== bridges'
+ovs-vsctl --timeout=8 --format=json --columns=name,fail_mode,controller,mirrors list Bridge
+echo '=== layer'
+if ovs-vsctl --timeout=8 br-exists {BRIDGE}; then
+  ovs-vsctl --timeout=8 list-ports {BRIDGE} | sed 's/^/port /'
+  ovs-ofctl --timeout=8 -O OpenFlow14 --names dump-flows {BRIDGE}
+fi
+for file in $(set +f; echo {BOOT}/*.flows); do
+  [ ! -r "$file" ] || echo "file $(sha256sum < "$file" | cut -d ' ' -f 1) $file"
+done
 echo '=== entries'
 for bridge in $(ovs-vsctl --timeout=8 list-br); do
+  [ "$bridge" != {BRIDGE} ] || continue
   echo "bridge $bridge"
   ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats --sort dump-flows "$bridge"
 done
 echo '=== end'
 """
 
-# Ports whose settings are shown as the site made them, whether parked or not; entries without our cookie.
+# Ports whose settings are shown as the site made them, whether parked, behind our bridge or not; entries without ours.
 _SNAPSHOT = f"""\
 set -euf
 export LC_ALL=C
 value() {{ ovs-vsctl --timeout=8 --if-exists get "$@" | tr -d '" '; }}
+without='s/containment-[^=]*="[^"]*"\\(, \\)*//g; s/containment-[^=]*=[^",}}]*\\(, \\)*//g; s/, *}}$/}}/'
+names=
+for port in $(ovs-vsctl --timeout=8 --bare --columns=name find Port 'external_ids:{STANDS_KEY}!=none'); do
+  names="$names;s/\\"*$(value Port "$port" external_ids:{STANDS_KEY})\\"*/$port/g"
+done
 for bridge in $(ovs-vsctl --timeout=8 list-br); do
+  [ "$bridge" != {BRIDGE} ] || continue
   echo "bridge $bridge"
   ovs-vsctl --timeout=8 --columns=datapath_type,fail_mode,flood_vlans,other_config,protocols list Bridge "$bridge"
-  for port in $(ovs-vsctl --timeout=8 list-ports "$bridge" | sort); do
+  for port in $(ovs-vsctl --timeout=8 list-ports "$bridge" | sed "$names" | sort); do
     was=$(value Port "$port" external_ids:containment-saved)
-    now=$(value Port "$port" vlan_mode tag trunks cvlans protected | tr '\\n' ';')
+    now=$(value Port "$port" vlan_mode tag trunks cvlans protected | tr '\n' ';')
     case $now in 'dot1q-tunnel;4094;[];'*'4094'*';true;') [ -z "$was" ] || now=$was ;; esac
-    others=$(ovs-vsctl --timeout=8 get Port "$port" external_ids | sed 's/containment-[^=]*="[^"]*"\\(, \\)\\{{0,1\\}}//g; s/, *}}$/}}/')
+    others=$(ovs-vsctl --timeout=8 get Port "$port" external_ids | sed "$without")
     echo "port $port $now $others $(ovs-vsctl --timeout=8 get Port "$port" other_config)"
   done
-  ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats --sort dump-flows "$bridge" | grep -v 'cookie=0x{COOKIE:x},' || :
+  ovs-ofctl --timeout=8 {_OPENFLOW} --names --no-stats dump-flows "$bridge" | sed "$names" | tr -d '"' | sort
 done
 echo '=== end'
 """
@@ -73,6 +99,7 @@ class Reading:
             self.switch = switch
             self.ports = {row["name"]: row for row in _rows(sections["ports"])}
             self.entries = list(_entries(sections["entries"]))
+            self.bridge = _bridge(sections)
         except (KeyError, ValueError, TypeError) as failure:
             raise DeviceUnknown(f"the read-back of the switch cannot be read: {failure!r}") from failure
         if self.switch["cur_cfg"] < self.switch["next_cfg"]:
@@ -103,15 +130,33 @@ class Reading:
 
     @property
     def our_entries(self) -> list[str]:
+        """In the bridges of the site, where none belongs."""
         return [entry for entry in self.entries if is_ours(entry)]
+
+
+def parse_switch(reading: Reading) -> Observed:
+    """Both grains of a reading."""
+    ports, flows = parse_ports(reading), parse_flows(reading.bridge, reading.ports, reading.epoch)
+    slots = {**ports.slots, **flows.slots}
+    return Observed(
+        present=bool(slots),
+        epoch=reading.epoch,
+        slots=dict(sorted(slots.items())),
+        opened=flows.opened,
+        temporary=flows.temporary,
+        closed=ports.closed,
+        boots_with=tuple(sorted([*ports.boots_with, *flows.boots_with])),
+        foreign=(*ports.foreign, *flows.foreign),
+    )
 
 
 def parse_ports(reading: Reading) -> Observed:
     """The port grain of a reading."""
     parked = reading.parked
     ours = tuple(name for name in parked if "containment-saved" in reading.ports[name]["external_ids"])
+    stands = [reading.ports[name]["external_ids"].get(STANDS_KEY, name) for name in ours]
     slots = {slot: ports_digest(ports) for slot, ports in sorted(reading.claims.items())}
-    foreign = [f"an entry of the site goes past a parked port: {entry}" for entry in reading.site_entries if goes_past(entry, ours)]
+    foreign = [f"an entry of the site goes past a parked port: {entry}" for entry in reading.site_entries if goes_past(entry, stands)]
     foreign += [f"an entry under our cookie: {entry}" for entry in reading.our_entries]
     return Observed(
         present=bool(slots),
@@ -135,7 +180,25 @@ def goes_past(entry: str, parked: Iterable[str]) -> bool:
 
 
 def is_ours(entry: str) -> bool:
-    return f"cookie=0x{COOKIE:x}," in entry
+    found = _COOKIE.search(entry)
+    number = int(found[1], 16) if found else 0
+    return number == OURS or any(is_kind(kind, number) for kind in (OURS, OPENED, LEARNED))
+
+
+def _bridge(sections: dict[str, list[str]]) -> BridgeRead:
+    """What was printed about the bridge of ours."""
+    ports, files, entries = set(), {}, []
+    for line in sections["layer"]:
+        if line.startswith("port "):
+            ports.add(line.removeprefix("port "))
+        elif line.startswith("file "):
+            _, digest, path = line.split(" ", 2)
+            files[path.rpartition("/")[2].removesuffix(".flows")] = digest
+        elif line.strip() and not re.fullmatch(r"(OFPST|NXST)_FLOW reply .*:", line.strip()):
+            entries.append(read_entry(line))
+    rows = {row["name"]: row for row in _rows(sections["bridges"])}
+    interfaces = {row["name"]: row for row in _rows(sections["interfaces"])}
+    return BridgeRead(rows.get(BRIDGE), frozenset(ports), interfaces, tuple(entries), files)
 
 
 def _sections(output: str) -> dict[str, list[str]]:

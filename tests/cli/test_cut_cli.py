@@ -63,11 +63,11 @@ def test_total_has_two_forms_of_the_same_size(capsys: pytest.CaptureFixture[str]
 def test_what_if_is_told_for_every_device_of_the_profile(capsys: pytest.CaptureFixture[str]) -> None:
     _, answer = as_json(capsys, "--profile", "internet")
     lost = answer["if_lost"]
-    assert set(lost) == {"fw-ext", "vpn", "sw-core", "rtr-backup"}
+    assert set(lost) == {"fw-ext", "fw-int", "vpn", "sw-core", "rtr-backup"}
     assert (lost["rtr-backup"]["separated"], lost["rtr-backup"]["guards"]) == (True, [])
     assert lost["vpn"]["guards"] == [{"device": "sw-core", "guard": "vpn"}]
-    assert lost["fw-ext"]["guards"] == [{"device": "rtr-isp", "guard": "up0"}], "Open vSwitch closes ports whole: one router is less"
-    assert lost["fw-ext"]["gives_up"] == ["blood-supply-in", "blood-supply-out", "samu-hub"]
+    assert lost["fw-ext"]["guards"] == [{"device": "sw-dmz", "guard": "fwext-in"}, {"device": "sw-dmz", "guard": "fwext-out"}]
+    assert lost["fw-ext"]["gives_up"] == [], "the switch tells flows apart: what is kept goes on"
 
 
 def test_a_dead_firewall_leaves_a_path_and_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_a_dead_firewall_leaves_a_path_and_an_exit_code_of_its_own(capsys: pytes
     assert code == 2
     assert out.startswith("NOT SEPARATED — chu-valmont, profile internet without fw-ext\n")
     assert "segment uplink → rtr-isp[up0 → edge0] → segment edge → fw-ext[wan0 → dmzin0] → sw-dmz[fwext-in]" in out
-    assert "next       close rtr-isp[up0] — ends blood-supply-in, blood-supply-out, samu-hub" in out
+    assert "next       close sw-dmz[fwext-in], sw-dmz[fwext-out]\n" in out
 
 
 def test_two_dead_devices_leave_a_cable_to_pull(capsys: pytest.CaptureFixture[str]) -> None:

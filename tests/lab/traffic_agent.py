@@ -3,6 +3,7 @@
 Commands (one JSON list a line; one JSON value a line comes back):
 ["serve", port]            TCP echo and UDP counting on the port, both families
 ["connect", address, port] opens a TCP connection that stays: an id, or null after 0.5 s
+["reach", [[address, port]…]]  whether new TCP connections come about, all tried at once, within 0.5 s
 ["alive", id]              whether an echo comes back on it within 0.5 s
 ["stream", address, port]  starts one-way UDP, a datagram every 10 ms, for ever
 ["counts", port]           datagrams received on the port, by source address
@@ -59,6 +60,24 @@ def connect(address: str, port: int) -> int | None:
     return len(connections) - 1
 
 
+def reach(ends: list[tuple[str, int]]) -> list[bool]:
+    waiting: dict[int, socket.socket] = {}
+    for number, (address, port) in enumerate(ends):
+        waiting[number] = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        waiting[number].setblocking(False)
+        waiting[number].connect_ex((address, port))
+    reached = [False] * len(ends)
+    given_up = time.monotonic() + 0.5
+    while waiting and time.monotonic() < given_up:
+        _, ready, _ = select.select([], list(waiting.values()), [], max(0.0, given_up - time.monotonic()))
+        for number in [number for number, end in waiting.items() if end in ready]:
+            reached[number] = waiting[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+            waiting.pop(number).close()
+    for end in waiting.values():
+        end.close()
+    return reached
+
+
 def alive(identifier: int) -> bool:
     connection = connections[identifier]
     token = f"{time.monotonic_ns()}\n".encode()
@@ -96,6 +115,7 @@ if __name__ == "__main__":
     commands: dict[str, Callable[..., object]] = {
         "serve": serve,
         "connect": connect,
+        "reach": reach,
         "alive": alive,
         "stream": stream,
         "counts": lambda port: dict(counts[port]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dialects import dialect_for
 from orchestrator.dialects.base import Composition
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.folding import fold
@@ -28,12 +28,12 @@ KEPT = {"samu-hub", "blood-supply-in", "blood-supply-out"}
 
 
 class ClosingSwitch(SimulatedDialect):
-    """As Open vSwitch at port grain: it closes whole."""
+    """A switch whose words close whole."""
 
     def __init__(self, platform: str) -> None:
         super().__init__(platform)
         if platform == "openvswitch":
-            self.traits = dialect_for(platform).traits
+            self.traits = replace(self.traits, composition=Composition.CLOSE_ONLY)
 
 
 @cache
@@ -97,7 +97,6 @@ def test_without_a_word_of_it_in_the_pack_the_way_stays_open(tmp_path: Path) -> 
 
 
 def test_where_the_switch_only_closes_whole_the_router_goes_down_and_what_ends_is_named(whole: Case) -> None:
-    assert dialect_for("openvswitch").traits.composition is Composition.CLOSE_ONLY
     whole.hospital.machines["fw-ext"].faults.add(Fault.CONNECTION_REFUSED)
     verdict = whole.cut("internet")
     assert further(verdict) == {"rtr-isp[up0]": APPLIED}

@@ -27,7 +27,9 @@ def printed(ports: dict[str, dict[str, Any]], *, entries: str = "", epoch: str |
         "data": [[["map", ids], ["map", []], 7, 7 if taken_over else 8]],
     }
     table = json.dumps({"headings": headings, "data": rows})
+    none = json.dumps({"headings": ["name"], "data": []})
     lines = ["ovs-vswitchd (Open vSwitch) 3.1.0", "=== switch", json.dumps(switch), "=== ports", table]
+    lines += ["=== interfaces", none, "=== bridges", none, "=== layer"]
     return "\n".join([*lines, "=== entries", "bridge br0", entries, "=== end"])
 
 
@@ -105,15 +107,12 @@ def test_the_words_depend_on_nothing_but_the_layer() -> None:
     assert DIALECT.open(DeviceChange(device="sw", releases=("b", "a"))).command.endswith("release {epoch} {confirm} a b")
 
 
-def test_a_change_that_names_flows_is_refused() -> None:
-    with pytest.raises(ValueError, match="no port"):
+def test_a_change_that_names_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no flow and no port"):
         DIALECT.open(DeviceChange(device="sw"))
 
 
-def test_an_entry_under_our_cookie_is_not_ours_at_port_grain() -> None:
-    assert DIALECT.parse(printed({}, entries=" cookie=0xc047a1, priority=9 actions=NORMAL")).foreign
-
-
-def test_flow_grain_is_refused_before_anything_is_sent() -> None:
-    with pytest.raises(ValueError, match="flow grain"):
-        DIALECT.lay(LAYER.model_copy(update={"coarse": False}))
+@pytest.mark.parametrize("cookie", ["0xc047a1", "0xc047a10000000000", "0xc047a2cebbea896a"])
+def test_an_entry_under_our_cookie_in_a_bridge_of_the_site_is_named(cookie: str) -> None:
+    assert DIALECT.parse(printed({}, entries=f" cookie={cookie}, priority=9 actions=NORMAL")).foreign
+    assert not DIALECT.parse(printed({}, entries=" cookie=0xc0, priority=9 actions=NORMAL")).foreign

@@ -101,22 +101,22 @@ CASES = (
         after="  vendors:",
     ),
     B(
-        "scope at a switch that could tell flows apart, but closes ports",
+        "scope at a switch that closes ports",
         "profiles.yaml",
         "      vpn: [wan0]\n    scope_zones",
-        "      sw-dmz: [p-ght]\n    scope_zones",
-        "sw-dmz: [p-ght]",
-        "sw-dmz closes p-ght whole: it cannot confine the cut to vendors",
+        "      sw-core: [p-backup]\n    scope_zones",
+        "sw-core: [p-backup]",
+        "sw-core closes p-backup whole: it cannot confine the cut to vendors",
         "guard a firewall instead",
         after="  vendors:",
     ),
     B(
         "kept flow through such a switch",
         "profiles.yaml",
-        "      fw-ext: [wan0]\n",
-        "      fw-ext: [wan0]\n      sw-dmz: [fwext-out]\n",
+        "      sw-core: [p-backup]\n",
+        "      sw-core: [p-backup, fwint-samu]\n",
         "decisions:",
-        "samu-hub is kept, but it crosses sw-dmz, which internet closes whole",
+        "samu-hub is kept, but it crosses sw-core, which internet closes whole",
         "or decide `cut`",
         found_in="flows.yaml",
         found_after="  samu-hub:",
@@ -267,13 +267,17 @@ def test_what_the_check_holds_of_a_platform_is_what_its_words_can() -> None:
         assert (platform in KEEPS_FLOWS) is (dialect_for(platform).traits.composition is not Composition.CLOSE_ONLY)
 
 
-def test_files_that_nobody_checked_still_cut_such_a_switch_whole(tmp_path: Path) -> None:
+def test_a_switch_that_tells_flows_apart_keeps_them_and_confines_a_cut(tmp_path: Path) -> None:
     inventory, policy = copy_files(tmp_path)
     edit(policy / "profiles.yaml", "      vpn: [wan0]\n    scope_zones", "      sw-dmz: [p-ght]\n    scope_zones", "  vendors:")
+    edit(policy / "profiles.yaml", "      fw-ext: [wan0]\n", "      fw-ext: [wan0]\n      sw-dmz: [fwext-out]\n", "  internet:")
     body = make_pack(
         read_inventory(inventory).site, read_policy(policy).policy, policy_digest="a" * 64, inventory_digest="b" * 64,
         made_at="2026-06-23T21:00:00.000Z", ratified=False, host_keys={}, dialect_for=dialect_for,
     )  # fmt: skip
-    (device,) = body["profiles"]["vendors"]["devices"]
-    assert device["layer"]["coarse"] is True
-    assert "p-ght" in device["lay"]["text"]
+    for profile, port in (("vendors", "p-ght"), ("internet", "fwext-out")):
+        (device,) = [entry for entry in body["profiles"][profile]["devices"] if entry["device"] == "sw-dmz"]
+        assert device["layer"]["coarse"] is False
+        assert bool(device["layer"]["scope"]) is (profile == "vendors")
+        assert bool(device["layer"]["keep"]) is (profile == "internet")
+        assert f"guard {port} " in device["lay"]["text"]
