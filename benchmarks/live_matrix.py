@@ -4,8 +4,8 @@ cut-off, after it and after each stage, compared with the computation.
     python -m benchmarks.live_matrix [--profile internet] [--profile total] [--stage P0-lifelines …] [--name mtx]
 
 One hospital per profile; it is removed afterwards, whatever happens. The last line is one JSON object; the exit code is 1
-when any answer disagrees. Stages that this version cannot apply (dated windows) are compared in the computation only, and
-named as such.
+when any answer disagrees, or when a hole that is made by hand goes unnoticed. Stages that this version cannot apply (dated
+windows) are compared in the computation only, and named as such.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     found = {profile: live_matrix(chosen.name, profile, chosen.stage) for profile in chosen.profile or PROFILES}
     wrong = sum(result["disagreements"] for result in found.values())
-    print(json.dumps({"disagreements": wrong, "profiles": found}))
-    return 1 if wrong else 0
+    noticed = all(result["control"].get("exactly") for result in found.values())
+    print(json.dumps({"disagreements": wrong, "hole_made_by_hand_noticed": noticed, "profiles": found}))
+    return 0 if noticed and not wrong else 1
 
 
 def live_matrix(name: str, profile: str, stages: Sequence[str] | None = None) -> dict[str, Any]:
@@ -49,22 +50,21 @@ def live_matrix(name: str, profile: str, stages: Sequence[str] | None = None) ->
     started = time.monotonic()
     try:
         hospital.up()
-        command = [*hospital.entering("admin"), sys.executable, "-m", "benchmarks.live_matrix_inside", profile, *(stages or ())]
-        process = subprocess.Popen(
+        command = [*hospital.entering("admin"), sys.executable, "-m", "benchmarks.live_matrix_inside", name, profile, *(stages or ())]
+        with subprocess.Popen(
             command, cwd=ROOT, env=_environment(hospital), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        last = ""
-        try:
-            for line in process.stdout:
-                if last:
+        ) as process:
+            assert process.stdout is not None
+            last = ""
+            try:
+                for line in process.stdout:
                     print(last, end="", flush=True)
-                last = line
-        finally:
-            process.kill()
-            code = process.wait()
-        if code:
-            raise RuntimeError(f"the live matrix under {profile} ended with {code}: {last}")
+                    last = line
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise RuntimeError(f"the live matrix under {profile} ended with {process.returncode}: {last}")
         result: dict[str, Any] = json.loads(last)
         return {**result, "seconds": round(time.monotonic() - started, 1)}
     finally:

@@ -11,7 +11,7 @@ guard on its way stops it*.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from orchestrator.domain.network import Address, Host, Node, Site
@@ -114,7 +114,7 @@ def _outwards(site: Site) -> Iterator[Cell]:
         (zone.name, host, address) for zone in site.zones if zone.is_external
         for host in outside_hosts(site, zone.name) for address in told_apart(site, host, zone.name)
     ]  # fmt: skip
-    first = _first_of_each_zone((zone, address) for zone, _, address in targets)
+    first = _pinged(targets)
     for asking in inside_vantage_points(site):
         for own_zone, own in addresses_in(site, asking, external=False):
             for zone, host, address in targets:
@@ -125,7 +125,7 @@ def _outwards(site: Site) -> Iterator[Cell]:
 
 def _inwards(site: Site) -> Iterator[Cell]:
     inside = [(zone, host, address) for host in site.hosts for zone, address in addresses_in(site, host, external=False)]
-    first = _first_of_each_zone((zone, address) for zone, _, address in inside)
+    first = _pinged(inside)
     for zone, asking, own in _asking_outside(site):
         for own_zone, host, address in inside:
             for service in _services(host, ping=address in first) if address.version == own.version else ():
@@ -142,7 +142,7 @@ def _inwards(site: Site) -> Iterator[Cell]:
 
 def _within(site: Site) -> Iterator[Cell]:
     inside = [(zone, host, address) for host in site.hosts for zone, address in addresses_in(site, host, external=False)]
-    first = _first_of_each_zone((zone, address) for zone, _, address in inside)
+    first = _pinged(inside)
     for asking in inside_vantage_points(site):
         for own_zone, own in addresses_in(site, asking, external=False):
             for zone, host, address in inside:
@@ -188,11 +188,13 @@ def _services(node: Node, *, ping: bool) -> tuple[FlowService, ...]:
     return (*declared, ICMP) if ping else declared
 
 
-def _first_of_each_zone(addresses: Iterator[tuple[str, Address]]) -> frozenset[Address]:
-    """One per zone and family: to ping every host would tell nothing more."""
+def _pinged(targets: Iterable[tuple[str, Host, Address]]) -> frozenset[Address]:
+    """One per zone and family: to ping every host would tell nothing more. A host that declares nothing (a biomedical
+    device) is never asked anything."""
     first: dict[tuple[str, int], Address] = {}
-    for zone, address in addresses:
-        first.setdefault((zone, address.version), address)
+    for zone, host, address in targets:
+        if host.services or host.is_vantage_point:
+            first.setdefault((zone, address.version), address)
     return frozenset(first.values())
 
 
