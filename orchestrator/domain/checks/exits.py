@@ -15,7 +15,8 @@ GRAINS = {
     Platform.OPENVSWITCH: {Grain.PORT, Grain.FLOW, Grain.MANUAL},
     Platform.FRR: {Grain.ROUTE, Grain.MANUAL},
 }
-KEEPS_FLOWS = frozenset({Platform.NFTABLES, Platform.IPTABLES, Platform.OPENVSWITCH})  # our words for the others close whole, whatever the box could do
+# Our words for the others close whole, whatever the box could do.
+KEEPS_FLOWS = frozenset({Platform.NFTABLES, Platform.IPTABLES, Platform.OPENVSWITCH})
 
 
 def devices(site: Site, policy: Policy) -> Iterator[Problem]:
