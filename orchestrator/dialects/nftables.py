@@ -14,6 +14,7 @@ each file with `nft -f` works as well.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from orchestrator.dialects import nftables_readback, nftables_sessions
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
@@ -144,20 +145,20 @@ sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
         """Opening again what is open starts its window anew, lasting or not. An element inside a broader one that is
         open already is refused by the kernel ("File exists"), with everything beside it."""
         lines = list(FENCE)
-        for element in _openings(change):
-            lines += _element_lines(element, ("add", ""), ("delete", ""), ("add", "timeout {confirm}s"))
+        for words in _opened(change)[1]:
+            lines += (f"add {words} }}", f"delete {words} }}", f"add {words} timeout {{confirm}}s }}")
         return Script("nft -f -", _text(lines))
 
     def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
         """Refused whole when one of the elements is gone, because its window has passed: a late word reopens nothing."""
-        lines = list(FENCE)
-        for element in _openings(change):
-            lines += _element_lines(element, ("delete", ""), ("add", "timeout {until}s" if until else ""))
+        lines, lasting = list(FENCE), " timeout {until}s" if until else ""
+        for words in _opened(change)[1]:
+            lines += (f"delete {words} }}", f"add {words}{lasting} }}")
         return Script("nft -f -", _text(lines))
 
     def close(self, change: DeviceChange) -> Script:
-        elements = _openings(change)
-        lines = [line for element in elements for line in _element_lines(element, ("add", ""), ("delete", ""))]
+        elements, every = _opened(change)
+        lines = [f"{verb} {words} }}" for words in every for verb in ("add", "delete")]
         return Script("sh", _text(["set -eu", "nft -f - <<'RULES'", *lines, "RULES", *nftables_sessions.kill_commands(elements)]))
 
     def lift(self) -> Script:
@@ -172,16 +173,17 @@ sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
         return Script("sh", _SNAPSHOT)
 
 
-def _openings(change: DeviceChange) -> tuple[Element, ...]:
+def _opened(change: DeviceChange) -> tuple[tuple[Element, ...], tuple[str, ...]]:
+    """The elements, and what the verbs of a line act on: up to the element's options and the closing brace."""
     if change.releases:
         raise ValueError(f"{change.device}: an nftables device is opened by elements; it has no guard to release")
-    return refuse_overlap(change.elements)
+    return _written(change.elements)
 
 
-def _element_lines(element: Element, *steps: tuple[str, str]) -> list[str]:
-    """One line per (verb, option)."""
-    place, words = f"element {TABLE} {box_set('open', element)} {{", box_words(element)
-    return [f"{verb} {place} {words} {option}{' ' if option else ''}}}" for verb, option in steps]
+@lru_cache(maxsize=4)  # a change is rendered three times: to open, to confirm, to close
+def _written(elements: tuple[Element, ...]) -> tuple[tuple[Element, ...], tuple[str, ...]]:
+    kept = refuse_overlap(elements)
+    return kept, tuple(f"element {TABLE} {box_set('open', element)} {{ {box_words(element)}" for element in kept)
 
 
 def _text(lines: list[str]) -> str:

@@ -7,7 +7,6 @@ beside the other is again a few boxes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from orchestrator.domain.element_index import ElementIndex
@@ -27,7 +26,6 @@ def disjoint(elements: Iterable[Element]) -> tuple[Element, ...]:
     return ordered(laid)
 
 
-@lru_cache(maxsize=4)  # a change is rendered three times: to open, to confirm, to close
 def refuse_overlap(elements: tuple[Element, ...]) -> tuple[Element, ...]:
     """The elements in normal form, those that lie inside another left out.
 
@@ -38,7 +36,7 @@ def refuse_overlap(elements: tuple[Element, ...]) -> tuple[Element, ...]:
     index = ElementIndex(candidates)
     kept: dict[Element, list[Element]] = {}
     for box in candidates:
-        near = [other for other in index.overlapping(box) if other != box]
+        near = [other for other in index.overlapping(box) if other is not box]
         if all(_minus_any(box, other) for other in near):
             kept[box] = near
     for one, near in kept.items():

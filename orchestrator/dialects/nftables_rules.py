@@ -25,10 +25,10 @@ reach beyond the wire, and are kept by an element where they must be.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, summarize_address_range
 
 from orchestrator.dialects.nftables_boxes import disjoint
+from orchestrator.domain.address_text import host_or_prefix_text
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
@@ -144,16 +144,11 @@ def box_set(prefix: str, element: Element) -> str:
 
 def box_words(element: Element) -> str:
     """An element as nft writes it; a host without its prefix length, a single port without a range."""
-    words = [_prefix(element.source), _prefix(element.destination), str(element.protocol)]
+    words = [host_or_prefix_text(element.source), host_or_prefix_text(element.destination), str(element.protocol)]
     if element.ports is not None:
         low, high = element.ports
         words.append(str(low) if low == high else f"{low}-{high}")
     return " . ".join(words)
-
-
-@lru_cache(maxsize=65536)
-def _prefix(prefix: Prefix) -> str:
-    return str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
 
 
 def scope_of(layer: Layer) -> tuple[Prefix, ...]:
@@ -206,7 +201,7 @@ def slot_elements(layer: Layer) -> dict[str, list[str]]:
     name = nft_name(layer.slot)
     filled: dict[str, list[str]] = {f"{name}_ports": [f'"{port}"' for port in sorted(set(layer.guard))]}
     for prefix in complement(scope_of(layer)):
-        filled.setdefault(f"{name}_unconcerned{prefix.version}", []).append(_prefix(prefix))
+        filled.setdefault(f"{name}_unconcerned{prefix.version}", []).append(host_or_prefix_text(prefix))
     for element in disjoint(layer.keep):
         filled.setdefault(box_set(f"{name}_keep", element), []).append(box_words(element))
     return filled

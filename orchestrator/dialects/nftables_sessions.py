@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from orchestrator.dialects.base import Script
+from orchestrator.domain.address_text import host_or_prefix_text, prefix_text
 from orchestrator.domain.layer import Element, TrackedConnection
 
 LISTED_AT_MOST = 20_000
@@ -141,11 +142,12 @@ def kill_commands(elements: tuple[Element, ...]) -> list[str]:
     """
     lines = []
     for element in elements:
-        if element.destination.num_addresses != 1 or (element.ports is not None and element.ports[0] != element.ports[1]):
+        destination, ports = element.destination, element.ports
+        if destination.prefixlen != destination.max_prefixlen or (ports is not None and ports[0] != ports[1]):
             continue
-        port = f" --reply-port-src {element.ports[0]}" if element.ports is not None else ""
+        port = f" --reply-port-src {ports[0]}" if ports is not None else ""
         lines.append(
-            f"conntrack -D -f ipv{element.family} -p {_NAMES.get(element.protocol, element.protocol)} -s {element.source}"
-            f" -r {element.destination.network_address}{port} >/dev/null 2>&1 || :"
+            f"conntrack -D -f ipv{element.family} -p {_NAMES.get(element.protocol, element.protocol)} -s {prefix_text(element.source)}"
+            f" -r {host_or_prefix_text(destination)}{port} >/dev/null 2>&1 || :"
         )
     return lines

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import rfc8785
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 _EXACT = 2**53 - 1
+_LEAVES = frozenset({str, bool, type(None)})
 
 
 def canonical(value: Any) -> bytes:
@@ -26,13 +29,23 @@ def _is_plain(value: Any) -> bool:
     """Whether the standard library's encoder, many times as fast, gives the very same bytes: no floats, exact integers,
     keys whose order is the same in every encoding."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind in _LEAVES:
         return True
     if kind is dict:
-        return all(type(key) is str and key.isascii() for key in value) and all(map(_is_plain, value.values()))
+        return _are_plain_keys(tuple(value)) and _are_plain(value.values())
     if kind is list or kind is tuple:
-        return all(map(_is_plain, value))
+        return _are_plain(value)
     return kind is int and -_EXACT <= value <= _EXACT
+
+
+def _are_plain(values: Collection[Any]) -> bool:
+    """Most collections hold leaves only: their types say so at once."""
+    return _LEAVES.issuperset(map(type, values)) or all(map(_is_plain, values))
+
+
+@lru_cache(maxsize=1024)  # the same few shapes come again and again
+def _are_plain_keys(keys: tuple[Any, ...]) -> bool:
+    return all(type(key) is str and key.isascii() for key in keys)
 
 
 def digest(value: Any) -> str:

@@ -8,6 +8,7 @@ or the translated source. So the packet is followed from where it starts, device
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
@@ -42,13 +43,16 @@ def elements_along(site: Site, flow: Flow, ways: Ways, guards: Guards | None = N
     """`elements_of` for ways that are known already."""
     found: dict[str, list[Element]] = {}
     for (address, network), hops in ways.items():
-        crossed = {hop.device for hop in hops if guards is None or is_guarded(hop, guards)}
-        for remaining in without_prefixes(network, flow.deny_from):
+        holding = {
+            hop.device for hop in hops if (guards is None or is_guarded(hop, guards)) and Grain.FLOW in site.device(hop.device).grain
+        }  # fmt: skip
+        for remaining in without_prefixes(network, flow.deny_from) if holding else ():
             for service in flow.services:
-                for sight in _sights(site, flow, hops, address, remaining, service):
-                    if sight.device in crossed and Grain.FLOW in site.device(sight.device).grain:
-                        found.setdefault(sight.device, []).append(sight.element)
-    return {device: disjoint(elements) for device, elements in found.items()}
+                for sight in _sights(site, flow, hops, address, remaining, service, holding):
+                    found.setdefault(sight.device, []).append(sight.element)
+    alike = {tuple(map(id, elements)): elements for elements in found.values()}  # most devices on the way see the same
+    made = {same: disjoint(elements) for same, elements in alike.items()}
+    return {device: made[tuple(map(id, elements))] for device, elements in found.items()}
 
 
 def is_guarded(hop: Hop, guards: Guards) -> bool:
@@ -90,44 +94,63 @@ def without_prefixes(network: Prefix, taken: Collection[Prefix]) -> tuple[Prefix
     return tuple(prefix for piece in pieces for prefix in prefixes_of(4 if network.version == 4 else 6, piece))
 
 
-def _sights(site: Site, flow: Flow, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService) -> Iterator[Sight]:
-    """`hops` read from outside to inside, whoever opens the conversation."""
+def _sights(
+    site: Site, flow: Flow, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService, holding: Collection[str]
+) -> Iterator[Sight]:
+    """`hops` read from outside to inside, whoever opens the conversation; only what the devices `holding` see. Devices
+    that see the packet alike share one element."""
     if flow.direction == "out":
-        yield from _outwards(site, hops, prefix_of(address), network, service)
+        yield from _outwards(site, hops, prefix_of(address), network, service, holding)
     elif flow.terminates_on is not None:
-        yield from _to_device(site, hops, flow.terminates_on, network, service)
+        yield from _to_device(site, hops, flow.terminates_on, network, service, holding)
     else:
-        yield from _inwards(site, hops, address, network, service)
+        yield from _inwards(site, hops, address, network, service, holding)
 
 
-def _outwards(site: Site, hops: Sequence[Hop], source: Prefix, network: Prefix, service: FlowService) -> Iterator[Sight]:
+def _outwards(
+    site: Site, hops: Sequence[Hop], source: Prefix, network: Prefix, service: FlowService, holding: Collection[str]
+) -> Iterator[Sight]:
+    seen: Element | None = None
     for hop in reversed(hops):
-        yield Sight(hop.device, _element(source, network, service))
+        if hop.device in holding:
+            if seen is None or seen.source is not source:
+                seen = _element(source, network, service)
+            yield Sight(hop.device, seen)
         source = _masqueraded(site.device(hop.device), hop.enters, source)
 
 
-def _inwards(site: Site, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService) -> Iterator[Sight]:
+def _inwards(
+    site: Site, hops: Sequence[Hop], address: Address, network: Prefix, service: FlowService, holding: Collection[str]
+) -> Iterator[Sight]:
     translated = list(publications(site, hops, address, service))
-    source = network
+    source, own = network, prefix_of(address)
+    seen: Element | None = None
     for position, hop in enumerate(hops):
-        ahead = [published for where, published in translated if where > position]
-        if ahead:
-            for published in ahead:
-                yield Sight(hop.device, _element(source, prefix_of(published.public), service, (published.port, published.port)))
-        else:
-            yield Sight(hop.device, _element(source, prefix_of(address), service))
+        if hop.device in holding:
+            ahead = [published for where, published in translated if where > position]
+            if ahead:
+                for published in ahead:
+                    yield Sight(hop.device, _element(source, prefix_of(published.public), service, (published.port, published.port)))
+            else:
+                if seen is None or seen.source is not source:
+                    seen = _element(source, own, service)
+                yield Sight(hop.device, seen)
         source = _masqueraded(site.device(hop.device), hop.leaves, source)
 
 
-def _to_device(site: Site, hops: Sequence[Hop], device: str, network: Prefix, service: FlowService) -> Iterator[Sight]:
+def _to_device(
+    site: Site, hops: Sequence[Hop], device: str, network: Prefix, service: FlowService, holding: Collection[str]
+) -> Iterator[Sight]:
     """To the device's own address on the interface by which the partner reaches it."""
     last = next((hop for hop in hops if hop.device == device), None)
     if last is None or last.enters is None:
         return
     for own in site.device(device).interface(last.enters).addresses:
         if own.version == network.version:
+            seen = _element(network, prefix_of(own.ip), service)
             for hop in hops:
-                yield Sight(hop.device, _element(network, prefix_of(own.ip), service))
+                if hop.device in holding:
+                    yield Sight(hop.device, seen)
 
 
 def _masqueraded(device: Device, leaves: str | None, source: Prefix) -> Prefix:
@@ -150,4 +173,14 @@ def element_between(source: Address, destination: Address, service: FlowService)
 
 def prefix_of(address: Address) -> Prefix:
     """The address as a prefix of its own."""
-    return IPv4Network((int(address), 32)) if address.version == 4 else IPv6Network((int(address), 128))
+    return _host4(int(address)) if address.version == 4 else _host6(int(address))
+
+
+@lru_cache(maxsize=65_536)  # one application has many flows
+def _host4(number: int) -> Prefix:
+    return IPv4Network((number, 32))
+
+
+@lru_cache(maxsize=65_536)
+def _host6(number: int) -> Prefix:
+    return IPv6Network((number, 128))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.domain.layer import Element
+from orchestrator.domain.layer import Element, ElementKey
 from orchestrator.domain.packet_elements import packets_of
 
 _Lengths = tuple[int, int, int, int]  # family, protocol, prefix length of the source, of the destination
@@ -28,58 +28,53 @@ class ElementIndex:
 
     def add(self, elements: Iterable[Element]) -> None:
         for element in elements:
-            lengths = _lengths(element)
+            key = element.key
+            lengths = (key[0], key[1], key[3], key[5])
             held = self._held.get(lengths)
             if held is None:
                 held = self._held[lengths] = []
                 self._asked.setdefault(lengths[:2], []).append(lengths)
             held.append(element)
             for shape in self._shapes.get(lengths, ()):
-                self._cut[shape].setdefault(_cut(element, shape[1], shape[2]), []).append(element)
+                self._cut[shape].setdefault(_cut(key, shape), []).append(element)
 
     def holds(self, element: Element) -> bool:
         """Whether every packet of this element is in the collection."""
         near = list(self.overlapping(element))
-        if any(_within(element, other) for other in near):
+        if any(_within(element.key, other.key) for other in near):
             return True
         return bool(near) and packets_of([element]) <= packets_of(near)
 
     def overlapping(self, element: Element) -> Iterator[Element]:
         """Every element of the collection that has a packet in common with this one."""
-        family, protocol, source, destination = _lengths(element)
+        key = element.key
+        family, protocol, _, source, _, destination, low, high = key
         for lengths in self._asked.get((family, protocol), ()):
             shape = (lengths, min(lengths[2], source), min(lengths[3], destination))
             table = self._cut.get(shape)
             if table is None:
                 table = self._prepared(shape)
-            for other in table.get(_cut(element, shape[1], shape[2]), ()):
-                if element.ports is None or other.ports is None or _meet(element.ports, other.ports):
+            for other in table.get(_cut(key, shape), ()):
+                if other.key[6] <= high and low <= other.key[7]:
                     yield other
 
     def _prepared(self, shape: _Shape) -> dict[_Cut, list[Element]]:
         table: dict[_Cut, list[Element]] = {}
+        bits = 32 if shape[0][0] == 4 else 128
+        by_source, by_destination = bits - shape[1], bits - shape[2]
         for element in self._held[shape[0]]:
-            table.setdefault(_cut(element, shape[1], shape[2]), []).append(element)
+            key = element.key
+            table.setdefault((key[2] >> by_source, key[4] >> by_destination), []).append(element)
         self._cut[shape] = table
         self._shapes.setdefault(shape[0], []).append(shape)
         return table
 
 
-def _lengths(element: Element) -> _Lengths:
-    return element.family, element.protocol, element.source.prefixlen, element.destination.prefixlen
+def _cut(key: ElementKey, shape: _Shape) -> _Cut:
+    bits = 32 if key[0] == 4 else 128
+    return key[2] >> (bits - shape[1]), key[4] >> (bits - shape[2])
 
 
-def _cut(element: Element, source: int, destination: int) -> _Cut:
-    bits = 32 if element.family == 4 else 128
-    return int(element.source.network_address) >> (bits - source), int(element.destination.network_address) >> (bits - destination)
-
-
-def _within(inner: Element, outer: Element) -> bool:
+def _within(inner: ElementKey, outer: ElementKey) -> bool:
     """Of two that overlap."""
-    if inner.source.prefixlen < outer.source.prefixlen or inner.destination.prefixlen < outer.destination.prefixlen:
-        return False
-    return inner.ports is None or outer.ports is None or (outer.ports[0] <= inner.ports[0] and inner.ports[1] <= outer.ports[1])
-
-
-def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
+    return inner[3] >= outer[3] and inner[5] >= outer[5] and outer[6] <= inner[6] and inner[7] <= outer[7]

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
+from orchestrator.domain.address_text import prefix_text
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber, Prefix
 
@@ -21,11 +22,16 @@ TCP, UDP, ICMP, ESP, ICMPV6 = 6, 17, 1, 50, 58
 WITH_PORTS = frozenset({TCP, UDP})
 
 
+_NETWORKS = (IPv4Network, IPv6Network)
+
+
 def _as_it_is(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, IPv4Network | IPv6Network) else validate(value)
+    return value if isinstance(value, _NETWORKS) else validate(value)
 
 
-KnownPrefix = Annotated[Prefix, WrapValidator(_as_it_is)]  # pydantic would try an IPv6 prefix as text of IPv4 first
+# Pydantic would try an IPv6 prefix as one of IPv4 first, both reading and writing it.
+KnownPrefix = Annotated[Prefix, WrapValidator(_as_it_is), PlainSerializer(prefix_text, return_type=str, when_used="json")]
+ElementKey: TypeAlias = tuple[Literal[4, 6], int, int, int, int, int, int, int]
 
 
 class Element(Model):
@@ -52,14 +58,23 @@ class Element(Model):
 
     @property
     def family(self) -> Literal[4, 6]:
-        return 4 if self.source.version == 4 else 6
+        return self.key[0]
 
-    def sort_key(self) -> tuple[int, int, int, int, int, int, int, int]:
+    @cached_property
+    def key(self) -> ElementKey:
+        """All of it in numbers: (family, protocol, source and its prefix length, destination and its, lowest and highest
+        port; 0 and 0 without ports)."""
         low, high = self.ports or (0, 0)
         return (
-            self.family, self.protocol, int(self.source.network_address), self.source.prefixlen,
+            4 if self.source.version == 4 else 6, self.protocol, int(self.source.network_address), self.source.prefixlen,
             int(self.destination.network_address), self.destination.prefixlen, low, high,
         )  # fmt: skip
+
+    def sort_key(self) -> ElementKey:
+        return self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def matches(self, source: Address, destination: Address, protocol: int, port: int | None) -> bool:
         """Whether a packet of the original direction lies in the box."""
@@ -74,7 +89,7 @@ class Element(Model):
 
 def ordered(elements: Iterable[Element]) -> tuple[Element, ...]:
     """Sorted and without repetition: the normal form that fingerprints compare."""
-    found = {element.sort_key(): element for element in elements}  # the key says all: cheaper to hash than the element
+    found = {element.key: element for element in elements}  # the key says all: cheaper to hash than the element
     return tuple(found[key] for key in sorted(found))
 
 

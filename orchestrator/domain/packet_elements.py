@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.domain.layer import Element, ordered
-from orchestrator.domain.packets import ANY_PROTOCOL, ANY_SELECTOR, WITH_PORTS, Box, PacketSet, prefixes_of, span
+from orchestrator.domain.packets import ANY_PROTOCOL, ANY_SELECTOR, WITH_PORTS, Box, PacketSet, prefixes_of
 
 
 def box_of(element: Element) -> Box:
     """The element as a box, in either direction across the edge: its source and destination say which."""
+    family, protocol, source, source_length, destination, destination_length, _, _ = element.key
+    bits = 32 if family == 4 else 128
     return Box(
-        family=element.family,
-        source=span(element.source),
-        destination=span(element.destination),
-        protocol=(element.protocol, element.protocol),
+        family=family,
+        source=(source, source | (1 << bits - source_length) - 1),
+        destination=(destination, destination | (1 << bits - destination_length) - 1),
+        protocol=(protocol, protocol),
         selector=element.ports or ANY_SELECTOR,
     )
 

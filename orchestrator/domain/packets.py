@@ -41,11 +41,12 @@ class Direction(IntEnum):
 
 
 BOTH_WAYS: Interval = (Direction.OUT, Direction.IN)
+_LAST = {4: 2**32 - 1, 6: 2**128 - 1}  # addresses
 
 
 def whole(family: Family) -> Interval:
     """All addresses of a family."""
-    return (0, 2 ** (32 if family == 4 else 128) - 1)
+    return (0, _LAST[family])
 
 
 def span(prefix: Prefix) -> Interval:
@@ -65,6 +66,17 @@ class Box:
     direction: Interval = BOTH_WAYS
 
     def __post_init__(self) -> None:
+        most = _LAST[self.family]
+        if not (
+            0 <= self.source[0] <= self.source[1] <= most
+            and 0 <= self.destination[0] <= self.destination[1] <= most
+            and 0 <= self.protocol[0] <= self.protocol[1] <= 255
+            and 0 <= self.selector[0] <= self.selector[1] <= 65535
+            and 0 <= self.direction[0] <= self.direction[1] <= 1
+        ):
+            self._refuse()
+
+    def _refuse(self) -> None:
         limits = {
             "source": whole(self.family), "destination": whole(self.family), "protocol": ANY_PROTOCOL,
             "selector": ANY_SELECTOR, "direction": BOTH_WAYS,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from orchestrator.domain.compile import elements_of, is_guarded, paths_of
+from orchestrator.domain.compile import elements_along, is_guarded
 from orchestrator.domain.composition import Composition
 from orchestrator.domain.composition_proof import prove_openings
 from orchestrator.domain.element_index import ElementIndex
@@ -27,6 +27,7 @@ from orchestrator.domain.plan_probes import stage_probes
 from orchestrator.domain.policy import Flow, Partner, Policy, Stage
 from orchestrator.domain.questions import Containment
 from orchestrator.domain.release_proof import prove_releases
+from orchestrator.domain.topology import crossings
 from orchestrator.errors import Refused, UnknownName
 
 Render = Callable[[Device, DeviceChange, bool], tuple[RenderedScript, RenderedScript, RenderedScript]]
@@ -37,6 +38,7 @@ Render = Callable[[Device, DeviceChange, bool], tuple[RenderedScript, RenderedSc
 class _Changes:
     """What is gathered conversation by conversation."""
 
+    passing: Mapping[str, ElementIndex]  # per device that is crossed: what passes it once all of this is open
     openings: dict[str, list[Opening]] = field(default_factory=dict)
     named: dict[str, list[Element]] = field(default_factory=dict)  # by the flows, whether they pass already or not
     releases: dict[str, set[str]] = field(default_factory=dict)
@@ -107,6 +109,7 @@ def plan_stage(
         layers_in_force,
         {name: (*already_open.get(name, ()), *(item.element for item in changes.openings.get(name, ()))) for name in layers_in_force},
         {name: {*before.released.get(name, ()), *changes.releases.get(name, ())} for name in layers_in_force},
+        changes.passing,
     )
     profiles = {layer.profile for layers in layers_in_force.values() for layer in layers}
     sacrificed = [item.care for profile in policy.profiles if profile.name in profiles for item in profile.sacrifices]
@@ -131,19 +134,20 @@ def plan_stage(
 
 
 def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]]) -> _Changes:
-    changes = _Changes()
+    passing = _Passing(before)
+    changes = _Changes(passing)
     guards = {device: {name for layer in layers for name in layer.guard} for device, layers in before.layers.items()}
     fine = _flow_grain(before.layers)
-    passing = {device: before.passes(device) for device in before.layers}
     for flow, partner in pairs:
-        ways = paths_of(site, flow, partner)
+        between = crossings(site, flow, partner)
+        ways = tuple(dict.fromkeys(between.values()))
         if not ways or not all(ways):
             raise Refused(
                 f"the routes of the inventory lead {flow.name} with {partner.name} through no exit",
                 rule="no-path",
                 advice="orchestrator policy check says which route is missing",
             )
-        seen = elements_of(site, flow, partner, fine)
+        seen = elements_along(site, flow, between, fine)
         wanted = {device: concerned for device, elements in seen.items() if (concerned := before.concerned(device, elements))}
         fresh = {device: _less(elements, passing[device]) for device, elements in wanted.items()}
         for device, elements in fresh.items():
@@ -160,6 +164,18 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         if released or any(fresh.values()):
             changes.possible += _in_words(flow, partner, [hop.device for hops in ways for hop in hops], wanted, fresh)
     return changes
+
+
+class _Passing(dict[str, ElementIndex]):
+    """What passes each device before and after the changes so far; only devices that a flow crosses are looked at."""
+
+    def __init__(self, before: Containment) -> None:
+        super().__init__()
+        self._before = before
+
+    def __missing__(self, device: str) -> ElementIndex:
+        made = self[device] = self._before.passes(device)
+        return made
 
 
 def _less(elements: tuple[Element, ...], passing: ElementIndex) -> tuple[Element, ...]:

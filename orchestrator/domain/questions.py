@@ -6,6 +6,8 @@ on the way stops it, never on the guess that it should be blocked.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +18,6 @@ from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
 from orchestrator.domain.packet_elements import elements_in, packets_of
-from orchestrator.domain.packets import PacketSet
 from orchestrator.domain.policy import Flow, Partner
 from orchestrator.domain.policy_words import Text
 from orchestrator.domain.probes import Probe, Purpose
@@ -54,21 +55,20 @@ class Containment:
     layers: Mapping[str, Sequence[Layer]]
     opened: Mapping[str, Collection[Element]] = field(default_factory=dict)
     released: Mapping[str, Collection[str]] = field(default_factory=dict)
+    passing: Mapping[str, ElementIndex] = field(default_factory=dict, compare=False, repr=False)  # per device, where it is known already
     _allowed: dict[tuple[str, str], ElementIndex] = field(default_factory=dict, compare=False, repr=False)
 
     def passes(self, device: str) -> ElementIndex:
         """What gets through all flow-grain layers of the device: opened, or kept by each of them."""
-        kept: PacketSet | None = None
-        for layer in self.layers.get(device, ()):
-            if not layer.coarse:
-                own = packets_of(layer.keep)
-                kept = own if kept is None else kept & own
-        return ElementIndex((*self.opened.get(device, ()), *elements_in(kept or PacketSet())))
+        kept = [layer.keep for layer in self.layers.get(device, ()) if not layer.coarse]
+        return ElementIndex((*self.opened.get(device, ()), *_in_each(kept)))
 
     def concerned(self, device: str, elements: Iterable[Element]) -> tuple[Element, ...]:
         """Those that some flow-grain layer of the device would drop if nothing were kept or opened: a layer with a scope
         lets everything else go on."""
         layers = [layer for layer in self.layers.get(device, ()) if not layer.coarse]
+        if not all(layer.scope for layer in layers):
+            return tuple(elements)
         return tuple(item for item in elements if any(not layer.scope or _overlaps(item, layer) for layer in layers))
 
     def stops(self, way: Way) -> str | None:
@@ -91,6 +91,8 @@ class Containment:
 
     def _through(self, layer: Layer) -> ElementIndex:
         """What one layer of flow grain lets through: kept by it, or opened in it."""
+        if layer.device in self.passing and sum(not other.coarse for other in self.layers[layer.device]) == 1:
+            return self.passing[layer.device]  # what passes the only layer passes the device
         key = (layer.device, layer.slot)
         if key not in self._allowed:
             self._allowed[key] = ElementIndex((*layer.keep, *self.opened.get(layer.device, ())))
@@ -101,6 +103,13 @@ def _overlaps(element: Element, layer: Layer) -> bool:
     return any(
         end.overlaps(prefix) for end in (element.source, element.destination) for prefix in layer.scope if prefix.version == end.version
     )
+
+
+def _in_each(lists: Sequence[tuple[Element, ...]]) -> tuple[Element, ...]:
+    """What is in every one of the lists. Of one list, or where one is empty, it takes no set of packets to say so."""
+    if len(lists) == 1 or not all(lists):
+        return lists[0] if len(lists) == 1 else ()
+    return elements_in(functools.reduce(operator.and_, map(packets_of, lists))) if lists else ()
 
 
 def _within(sight: Element, layer: Layer) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from orchestrator.domain.cabling import Point, Same, layer2_path, management_path, paths, separated, told
 from orchestrator.domain.network import Address, Device, Exit, Host, Interface, Node, Prefix, Site, ZoneKind
@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_HOPS = 16  # a routing loop in the inventory ends here
+_Place: TypeAlias = Address | int  # an address, or the number of a prefix within which nothing tells addresses apart
 
 
 class Hop(NamedTuple):
@@ -53,15 +54,19 @@ def crossings(site: Site, flow: Flow, partner: Partner) -> dict[tuple[Address, P
     """Per address of the application and network of the partner, IPv4 first. Raises KeyError without an exit."""
     exit_ = exit_of(site, flow, partner)
     pairs = [(address, network) for address in flow.addresses for network in partner.networks if address.version == network.version]
-    ways = _remembered(Same(site)).ways
+    known = _remembered(Same(site))
     found = {}
-    for address, network in sorted(pairs, key=lambda pair: pair[0].version):
-        key = (exit_.name, flow.terminates_on, address, network)
-        hops = ways.get(key)
+    for address, network in sorted(pairs, key=_family_of):
+        key = (exit_.name, flow.terminates_on, address, known.towards(network))
+        hops = known.ways.get(key)
         if hops is None:
-            hops = ways[key] = _through(site, exit_, flow, address, network)
+            hops = known.ways[key] = _through(site, exit_, flow, address, network)
         found[address, network] = hops
     return found
+
+
+def _family_of(pair: tuple[Address, Prefix]) -> int:
+    return pair[0].version
 
 
 def way_in(site: Site, hops: Sequence[Hop], address: Address) -> tuple[Hop, ...]:
@@ -115,12 +120,19 @@ def routing_prefixes(site: Site, node: Node) -> tuple[Prefix, ...]:
 
 
 class _Remembered:
-    """What was found out about one site: its routing tables, and the ways that were traced."""
+    """What was found out about one site: its routing tables, and the ways that were traced.
+
+    Ways are remembered per place that they lead to. Two addresses that nobody of the inventory has, with the same longest
+    prefix of all that it speaks of, are the same place: no route and no network tells one from the other. So a thousand
+    partners behind one default route are traced once.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._tables: dict[int, tuple[Node, PrefixTable[tuple[Interface, Address | None]]]] = {}
-        self.ways: dict[tuple[str, str | None, Address, Prefix], tuple[Hop, ...]] = {}
+        self.ways: dict[tuple[str, str | None, Address, _Place], tuple[Hop, ...]] = {}
+        self._places: dict[Prefix, _Place] = {}
+        self._told_apart = PrefixTable((prefix, number) for number, prefix in enumerate(_prefixes_of(site)))
         self.onward: dict[tuple[str, str | None, Address], _Traced] = {}
         self.links: dict[tuple[Point, Point], tuple[Hop, ...] | None] = {}
 
@@ -129,6 +141,25 @@ class _Remembered:
         if known is None:
             known = self._tables[id(node)] = (node, PrefixTable(_routes(self._site, node)))
         return known[1]
+
+    def towards(self, network: Prefix) -> _Place:
+        """The place that ways to this network lead to."""
+        place = self._places.get(network)
+        if place is None:
+            target = _any_of(network)
+            owned, around = target in self._site.owners, self._told_apart.longest(target)
+            place = self._places[network] = target if owned or around is None else around
+        return place
+
+
+def _prefixes_of(site: Site) -> Iterator[Prefix]:
+    """Every prefix that a zone, an interface, a route or a neighbour's announcement of the inventory names."""
+    for zone in site.zones:
+        yield from zone.prefixes
+    for node in (*site.devices, *site.hosts, *site.outside):
+        yield from (address.network for interface in node.interfaces for address in interface.addresses)
+        yield from (item.to for item in node.routes)
+        yield from node.bgp.announces if node.bgp is not None else ()
 
 
 @lru_cache(maxsize=8)

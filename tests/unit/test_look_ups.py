@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.address_text import host_or_prefix_text, prefix_text
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element
@@ -43,6 +44,23 @@ def test_families_never_overlap() -> None:
     six = Element(source=ip_network("::/0"), destination=ip_network("::/0"), protocol=50)
     four = Element(source=ip_network("0.0.0.0/0"), destination=ip_network("0.0.0.0/0"), protocol=50)
     assert list(ElementIndex([six]).overlapping(four)) == []
+
+
+@given(ELEMENTS, ELEMENTS)
+def test_the_key_of_an_element_says_all_of_it(one: Element, other: Element) -> None:
+    assert (one.key == other.key) == (one.model_dump() == other.model_dump())
+    again = Element.model_validate(one.model_dump(mode="json"))
+    assert (again, hash(again), again.key) == (one, hash(one), one.key)
+    assert one.model_copy(update={"source": other.source}).key[2:4] == other.key[2:4]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 32), st.integers(0, 2**128 - 1), st.integers(0, 128))
+def test_prefixes_are_written_as_ever(four: int, length4: int, six: int, length6: int) -> None:
+    for prefix in (IPv4Network((four, length4), strict=False), IPv6Network((six, length6), strict=False)):
+        assert prefix_text(prefix) == str(prefix)
+        assert host_or_prefix_text(prefix) == str(prefix.network_address if prefix.num_addresses == 1 else prefix)
+    for scoped in (IPv6Network("fe80::%eth0/64"), IPv6Network("fe80::%eth1/64")):
+        assert prefix_text(scoped) == str(scoped)
 
 
 @given(st.lists(PREFIXES, max_size=8), st.integers(0, 20), PREFIXES)
