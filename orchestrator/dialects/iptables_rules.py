@@ -23,10 +23,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from orchestrator.dialects.nftables_boxes import disjoint
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
+from orchestrator.domain.packet_elements import disjoint
 
 SKELETON = 1  # part of every slot's digest: other chains are another layer
 FAMILIES = (4, 6)

@@ -68,7 +68,8 @@ lay() {{
 status=0
 both() {{
   tool_for $1
-  lay yes 2>/dev/null || lay yes 2>/dev/null || lay yes || {{ lay no; status=1; }}
+  for try in 1 2 3 4 5; do if lay yes 2>/dev/null; then return; fi; done
+  lay yes || {{ lay no; status=1; }}
 }}
 """  # noqa: E501
 
@@ -80,16 +81,16 @@ _CHANGE = """\
   match($0, /--comment o-[0-9a-f]+ /) {
     id = substr($0, RSTART + 10, RLENGTH - 11)
     line = $0; sub(/^-A/, "-D", line)
-    held[id] = id in held ? held[id] "\\n" line : line
+    if (id in rule) { held[id] = 1; gone[++many] = line }
     if (match($0, /--datestop [^ ]+/)) { if (substr($0, RSTART + 11, RLENGTH - 11) < now) over[id] = 1 }
   }
   END {
     for (i = 1; i <= count; i++) {
       id = order[i]
       if (verb == "confirm" && (!(id in held) || id in over)) { print "the window of " rule[id] " has passed" > "/dev/stderr"; exit 1 }
-      if (id in held) print held[id]
-      if (verb != "close") print "-I CHAIN 1 " rule[id]
     }
+    for (i = 1; i <= many; i++) print gone[i]  # in the order of the chain: each is found at once
+    for (i = 1; i <= count && verb != "close"; i++) print "-I CHAIN 1 " rule[order[i]]
   }'
 """.replace("CHAIN", OPEN)
 

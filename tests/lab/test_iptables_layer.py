@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from orchestrator.dialects.base import Script
 from orchestrator.dialects.iptables import IptablesDialect
-from orchestrator.domain.layer import Observed
+from orchestrator.domain.layer import Element, Observed
+from orchestrator.domain.packet_elements import disjoint, packets_of
 from tests.lab.nftables_site import BITS, FAMILIES, INSIDE, LAN, OUTSIDE, TCP, UDP, WAN, Site, box, inbound, layer, opening, talks
 
 pytestmark = pytest.mark.lab
@@ -214,6 +216,33 @@ def test_what_is_not_ours_is_named(site: IptablesSite) -> None:
         site.did(site.words.lay(layer(inbound(4, 443))))
         left = site.observed().foreign
         assert all("containment-other" in line for line in left), left
+
+
+def test_random_layers_and_openings_are_read_back_as_they_were_laid(site: IptablesSite) -> None:
+    chance = random.Random(17)
+
+    def element() -> Element:
+        family = chance.choice(FAMILIES)
+        first, bits, least = (198 << 24 | 51 << 16 | 100 << 8, 32, 0) if family == 4 else (int(ip_address("2001:db8:100::")), 128, 0)
+        ends = [
+            ip_network((first + chance.randrange(256), bits)).supernet(new_prefix=chance.choice([least, bits - 8, bits - 1, bits]))
+            for _ in "ab"
+        ]
+        protocol = chance.choice([TCP, UDP, 50, 1 if family == 4 else 58])
+        ports = (chance.randrange(1, 9), chance.randrange(9, 65536)) if protocol in (TCP, UDP) else None
+        return Element(source=ends[0], destination=ends[1], protocol=protocol, ports=ports)
+
+    for epoch in range(1, 7):
+        laid = layer(*(element() for _ in range(4)))
+        change = opening(*disjoint([element() for _ in range(4)]))
+        site.did(site.words.lay(laid), epoch=epoch)
+        site.did(site.words.open(change), epoch=epoch, confirm=600)
+        seen = site.observed()
+        assert (seen.epoch, seen.foreign) == (epoch, ())
+        assert seen.slots == site.words.expected((laid,)).slots
+        assert packets_of(seen.opened) == packets_of(change.elements)
+        site.did(site.words.confirm(change), epoch=epoch)
+        assert (site.observed().opened, site.observed().temporary) == (seen.opened, ())
 
 
 @pytest.mark.parametrize("site", ["nft"], indirect=True)
