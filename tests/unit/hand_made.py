@@ -127,7 +127,13 @@ def flow(name: str = "flow", **changes: Any) -> Flow:
 
 def partner(name: str = "far", *networks: str) -> Partner:
     return Partner.model_validate(
-        {"name": name, "title": _T, "kind": "operator", "zone": "internet", "networks": list(networks or ("198.51.100.50/32", "2001:db8:100::50/128"))}
+        {
+            "name": name,
+            "title": _T,
+            "kind": "operator",
+            "zone": "internet",
+            "networks": list(networks or ("198.51.100.50/32", "2001:db8:100::50/128")),
+        }
     )
 
 

@@ -312,7 +312,9 @@ def test_every_exit_is_probed_both_ways_after_a_total_cut(site: Site, valmont: P
 def test_a_spared_zone_is_not_asked_as_blocked_and_kept_flows_must_pass(site: Site, valmont: Policy) -> None:
     probes = profile_probes(site, valmont, valmont.profile("internet"), layers_of(site, valmont, "internet"))
     assert not [probe for probe in probes if probe.purpose is Purpose.NEGATIVE and site.zone_of(probe.destination).name == "ght"]
-    assert not [probe for probe in probes if probe.purpose is Purpose.NEGATIVE and probe.source and site.zone_of(probe.source).name == "ght"]
+    assert not [
+        probe for probe in probes if probe.purpose is Purpose.NEGATIVE and probe.source and site.zone_of(probe.source).name == "ght"
+    ]
     assert {probe.about for probe in probes if probe.purpose is Purpose.POSITIVE} == {"samu-hub", "blood-supply-out", "blood-supply-in"}
 
 
