@@ -34,15 +34,15 @@ class Outcome(NamedTuple):
         return not self.why
 
 
-def run(site: Site, policy: Policy) -> tuple[Outcome, ...]:
+def outcomes(site: Site, policy: Policy) -> Iterator[Outcome]:
     """Every test of the policy, in order. Names in them must exist (`checks.words`)."""
     points = Points(site, policy)
-    return tuple(_outcome(points, test) for test in policy.tests)
+    yield from (_outcome(points, test) for test in policy.tests)
 
 
 def expectations(site: Site, policy: Policy) -> Iterator[Problem]:
     """The tests that fail, as findings of `policy check`."""
-    for outcome in run(site, policy):
+    for outcome in outcomes(site, policy):
         if not outcome.passed:
             path: tuple[Key, ...] = ("tests", outcome.test, outcome.key)
             yield in_policy(*path, message=f"the test {outcome.test} fails: {outcome.why}", advice=outcome.advice)

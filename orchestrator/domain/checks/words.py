@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from orchestrator.domain.checks.problem import Key, Problem, in_policy, one_of
 from orchestrator.domain.expectation_points import needed
 from orchestrator.domain.gates import AllOf, AnyOf, CareGate, EradicationGate, Gate, NoAlertGate, PredecessorGate, SingleGate
-from orchestrator.domain.network import Site, ZoneKind
+from orchestrator.domain.network import Prefix, Site, ZoneKind
 from orchestrator.domain.policy import Policy, Stage
 
 INSIDE = (ZoneKind.INTERNAL, ZoneKind.DMZ)
@@ -233,11 +233,24 @@ def kinds(site: Site, policy: Policy) -> Iterator[Problem]:
             if network.prefixlen == 0 and partner.kind not in ("public", "staff"):
                 message = f"{network} is everybody, but {partner.name} is a {partner.kind}"
                 yield in_policy(*here, "networks", index, message=message, advice="name their networks; `kind: public` is everybody")
+    yield from _twice(policy)
     vendors = {partner.name for partner in policy.partners if partner.kind == "vendor"}
     for flow in policy.flows:
         if flow.direction == "in" and flow.on_expiry != "close" and vendors & set(flow.partners):
             message = f"{flow.name} lets the vendor {sorted(vendors & set(flow.partners))[0]} in for good"
             yield in_policy("flows", flow.name, "partners", message=message, advice="add `on_expiry: close`: maintenance ends by itself")
+
+
+def _twice(policy: Policy) -> Iterator[Problem]:
+    """Two partners with one network: what is opened to one is open to the other, whatever that one has attested."""
+    known: dict[tuple[str, Prefix], str] = {}
+    for partner in policy.partners:
+        for index, network in enumerate(partner.networks):
+            first = known.setdefault((partner.zone, network), partner.name)
+            if network.prefixlen and (first != partner.name or network in partner.networks[:index]):
+                message = f"{network} is {first}'s and {partner.name}'s" if first != partner.name else f"{network} is named twice"
+                advice = "correct the one that is wrong, or make one partner of the two"
+                yield in_policy("partners", partner.name, "networks", index, message=message, advice=advice)
 
 
 def _told(duration: timedelta) -> str:
