@@ -50,8 +50,13 @@ def test_a_stage_from_login_to_open(tmp_path: Path) -> None:
         assert "gate-missing:cut-verified" in run(
             "eng-2", "stage", "vote", STAGE, "--key", str(state.keys / "eng-2"), "--yes", expect=REFUSED
         )
-        for kind in ("cut-verified", "configurations-archived", "owner-named", "partner-reached"):
+        for kind in ("cut-verified", "configurations-archived", "owner-named"):
             run("rssi", "evidence", "add", kind, "--stage", STAGE, "--file", str(report))
+        for partner in ("hub-sante", "efs", "national-services", "detection-provider", "anssi"):
+            run("rssi", "partner", "ready", partner, "--note", "by telephone")
+        assert "partner-ready" not in run("rssi", "stage", "show", STAGE)
+        assert "gate-inconclusive:care" in run("rssi", "stage", "show", STAGE)
+        assert "emergency-to-record          successful" in run("rssi", "care", "probe")
         until = json.loads(run("rssi", "attestation", "add", "sister", "--accepted", "--sha256", "ab" * 32, "--json"))["valid_until"]
         assert until.endswith("Z")
         assert "no terminal" in run("eng-2", "stage", "vote", STAGE, "--key", str(state.keys / "eng-2"), expect=BAD_INPUT)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from orchestrator.domain.checks.gate_places import placed
 from orchestrator.domain.checks.problem import Key, Problem, in_inventory, in_policy, one_of
-from orchestrator.domain.gates import single_gates
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy
 
@@ -138,8 +138,8 @@ def _policy_references(policy: Policy) -> Iterator[Reference]:
         yield from _each((*start, "partners"), "partners", stage.partners or ())
         for index, predecessor in enumerate(stage.requires):
             yield (*start, "requires", index, "stage"), "stages", predecessor.stage
-        for index, gate in enumerate(single_gates(stage.gates)):
-            yield from _each((*start, "gates", index, "flows"), "flows", gate.flows)
+        for place, gate in placed(stage):
+            yield from _each((*place, "flows"), "flows", gate.flows)
         if stage.canary is not None:
             yield (*start, "canary", "partner"), "partners", stage.canary.partner
     for person in policy.people:

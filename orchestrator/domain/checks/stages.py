@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 
 import networkx as nx
 
-from orchestrator.domain.checks.problem import Problem, in_policy, one_of
-from orchestrator.domain.gates import single_gates
+from orchestrator.domain.checks.gate_places import mandatory, placed
+from orchestrator.domain.checks.problem import Key, Problem, in_policy, one_of
+from orchestrator.domain.gates import AttestationGate, EradicationGate, EvidenceGate, PartnerReadyGate, PredecessorGate, SingleGate
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy, Stage
 
@@ -19,6 +20,9 @@ def order(site: Site, policy: Policy) -> Iterator[Problem]:
     del site
     graph: nx.DiGraph[str] = nx.DiGraph()
     for stage in policy.stages:
+        for _, gate in mandatory(stage):
+            if isinstance(gate, PredecessorGate):
+                graph.add_edge(gate.predecessor, stage.name)
         for index, predecessor in enumerate(stage.requires):
             graph.add_edge(predecessor.stage, stage.name)
             if any(earlier.stage == predecessor.stage for earlier in stage.requires[:index]):
@@ -75,26 +79,73 @@ def _partners(policy: Policy, stage: Stage) -> Iterator[Problem]:
 
 
 def gates(site: Site, policy: Policy) -> Iterator[Problem]:
-    """Gates of a stage's own flows, each kind once; and eradication before anything opens in a compromised zone."""
-    compromised = {name: profile.name for profile in policy.profiles for name in profile.cuts if not site.zone(name).is_external}
+    """Gates of a stage's own flows and partners, each once, that can hold; and eradication before anything opens in a
+    compromised zone."""
+    compromised = {
+        name: f"the profile {profile.name} isolates"
+        for profile in policy.profiles
+        for name in profile.cuts
+        if not site.zone(name).is_external
+    }
+    compromised |= dict.fromkeys(policy.compromised, "is compromised")
     for stage in policy.stages:
-        seen: set[tuple[str, tuple[str, ...]]] = set()
-        for index, gate in enumerate(single_gates(stage.gates)):
-            where = ("stages", stage.name, "gates", index)
-            if (gate.id, gate.flows) in seen:
+        seen: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
+        for where, gate in placed(stage):
+            if (gate.id, gate.flows, gate.partners) in seen:
                 yield in_policy(*where, message=f"the gate {gate.id} stands twice", advice="keep one")
-            seen.add((gate.id, gate.flows))
-            for number, name in enumerate(gate.flows):
-                if name not in stage.flows:
-                    message = f"the gate {gate.id} is for {name}, which {stage.name} does not open"
-                    yield in_policy(*where, "flows", number, message=message, advice=one_of(name, stage.flows))
-        for index, name in enumerate(stage.flows):
-            flow = policy.flow(name)
-            zones = {site.zone_of(address).name for address in flow.addresses} | {policy.application(flow.application).zone}
-            hit = sorted(zones & compromised.keys())
-            if hit and not any(gate.id == ERADICATION and (not gate.flows or name in gate.flows) for gate in single_gates(stage.gates)):
-                message = (
-                    f"{name} is in the zone {hit[0]}, which {compromised[hit[0]]} isolates, and {stage.name} opens it without eradication"
-                )
-                advice = f"add `- {{evidence: {ERADICATION}, title: …, flows: [{name}]}}` to its gates"
+            seen.add((gate.id, gate.flows, gate.partners))
+            yield from _gate(policy, stage, where, gate)
+        yield from _eradicated(site, policy, stage, compromised)
+
+
+def _gate(policy: Policy, stage: Stage, where: tuple[Key, ...], gate: SingleGate) -> Iterator[Problem]:
+    for number, name in enumerate(gate.flows):
+        if name not in stage.flows:
+            message = f"the gate {gate.id} is for {name}, which {stage.name} does not open"
+            yield in_policy(*where, "flows", number, message=message, advice=one_of(name, stage.flows))
+            return
+    opened = _opened(policy, stage)
+    possible = {partner for flow, partner in opened if not gate.flows or flow in gate.flows}
+    for number, name in enumerate(gate.partners):
+        if name not in possible and name in {partner for _, partner in opened}:  # others: see `words`
+            message = f"the gate {gate.id} is for {name}, who is no partner of the flows that it is for"
+            yield in_policy(*where, "partners", number, message=message, advice=one_of(name, possible))
+    if isinstance(gate, AttestationGate | PartnerReadyGate) and not opened:
+        message = f"the gate {gate.id} is about partners, and {stage.name} opens to none"
+        yield in_policy(*where, message=message, advice="put it into a stage that opens flows")
+    if isinstance(gate, EvidenceGate) and gate.evidence == ERADICATION:
+        message = f"eradication is a gate of its own, which names zones and is never waived; as evidence, {stage.name} asks for no zone"
+        yield in_policy(*where, "evidence", message=message, advice="`- {eradication: [ZONE], title: …}`")
+    if isinstance(gate, EradicationGate):
+        for number, zone in enumerate(gate.eradication):
+            if gate.eradication.index(zone) != number:
+                yield in_policy(*where, ERADICATION, number, message=f"{zone} is named twice", advice="name each zone once")
+
+
+def _eradicated(site: Site, policy: Policy, stage: Stage, compromised: Mapping[str, str]) -> Iterator[Problem]:
+    """Each flow of a compromised zone, and the lifting of the layer, wait for the eradication of these zones."""
+    asked = [gate for _, gate in mandatory(stage) if isinstance(gate, EradicationGate)]
+    for index, name in enumerate(stage.flows):
+        flow = policy.flow(name)
+        zones = {site.zone_of(address).name for address in flow.addresses} | {policy.application(flow.application).zone}
+        partners = {partner for opened, partner in _opened(policy, stage) if opened == name}
+        for zone in sorted(zones & compromised.keys()):
+            if not any(zone in gate.eradication and _covers(gate, name, partners) for gate in asked):
+                message = f"{name} is in the zone {zone}, which {compromised[zone]}, and {stage.name} opens it without eradication"
+                advice = f"add `- {{{ERADICATION}: [{zone}], title: …, flows: [{name}]}}` to its gates (not within `any_of`)"
                 yield in_policy("stages", stage.name, "flows", index, message=message, advice=advice)
+    left = sorted(compromised.keys() - {zone for gate in asked for zone in gate.eradication}) if stage.lifts else []
+    if left:
+        message = f"{stage.name} lifts the layer without the eradication of {', '.join(left)}"
+        advice = f"add `- {{{ERADICATION}: [{', '.join(left)}], title: …}}` to its gates (not within `any_of`)"
+        yield in_policy("stages", stage.name, "gates", message=message, advice=advice)
+
+
+def _covers(gate: SingleGate, flow: str, partners: Set[str]) -> bool:
+    return (not gate.flows or flow in gate.flows) and (not gate.partners or partners <= set(gate.partners))
+
+
+def _opened(policy: Policy, stage: Stage) -> set[tuple[str, str]]:
+    """(flow, partner) of everything that it opens."""
+    pairs = {(name, partner) for name in stage.flows for partner in policy.flow(name).partners}
+    return {pair for pair in pairs if stage.partners is None or pair[1] in stage.partners}
