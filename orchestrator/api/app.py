@@ -9,7 +9,16 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from orchestrator.api import problems, routes_delegations, routes_differences, routes_records, routes_site, routes_stages, routes_waivers
+from orchestrator.api import (
+    problems,
+    routes_delegations,
+    routes_differences,
+    routes_next,
+    routes_records,
+    routes_site,
+    routes_stages,
+    routes_waivers,
+)
 from orchestrator.service.identity import Identity
 from orchestrator.service.stages import Stages
 
@@ -37,7 +46,7 @@ def create_app(stages: Stages) -> FastAPI:
     )
     app.state.stages = stages
     app.state.identity = Identity(stages)
-    for routes in (routes_site, routes_stages, routes_differences, routes_records, routes_waivers, routes_delegations):
+    for routes in (routes_site, routes_stages, routes_differences, routes_records, routes_waivers, routes_delegations, routes_next):
         app.include_router(routes.router)
     problems.install(app)
     app.middleware("http")(_limits)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli import exit_codes, stage_diff
+from orchestrator.cli import exit_codes, stage_diff, stage_next
 from orchestrator.cli.client import Client, add_options, show
 from orchestrator.cli.signing import sign
 from orchestrator.cli.stage_text import of_list, of_stage, to_be_signed
@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         made.set_defaults(func=func)
         return made
 
+    stage_next.add_verb(verbs)
     stage_diff.add_verb(verbs)
     verb("list", "all stages, in order", run_list, stage=False)
     verb("show", "one stage: state, plan, votes, what it waits for", run_show)

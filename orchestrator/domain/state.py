@@ -196,6 +196,7 @@ class SiteState:
     epoch: int = 0
     ratified: Ratified | None = None
     last_cutoff: Cutoff | None = None
+    incident_since: str = ""  # of the first cut-off since the site was last normal
     devices: Mapping[str, DeviceStatus] = field(default_factory=dict)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
