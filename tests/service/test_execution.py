@@ -274,10 +274,10 @@ def test_a_narrower_cut_off_leaves_the_stages_that_it_does_not_touch() -> None:
 
 def test_what_a_narrower_cut_off_suspends_is_closed_on_the_devices_that_it_did_not_touch() -> None:
     reopening = after_the_cut(LIFELINES, MAIL, CARE)
-    reopening.cut("internet")  # which keeps the sister hospitals, and therefore does not touch fw-int
+    reopening.cut("internet")  # which keeps the sister hospitals, and therefore does not touch the port towards them
     state = reopening.stages.state()
     assert state.stage(CARE).state == state.stage(LIFELINES).state == "suspended"
-    assert reopening.hospital.machines["fw-int"].opened
+    assert reopening.hospital.machines["sw-dmz"].released
     assert set(reopening.stages.runner.close_leftovers()) == {CARE, LIFELINES}
     assert reopening.stages.runner.wait(10)
     assert all(not machine.opened and not machine.released for machine in reopening.hospital.machines.values())
