@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from orchestrator.cli import policy_check, policy_diff, policy_explain, policy_graph, policy_ratify
+from orchestrator.cli import policy_check, policy_diff, policy_explain, policy_graph, policy_ratify, policy_schema
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,6 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     policy_explain.add_verb(verbs)
     policy_graph.add_verb(verbs)
     policy_diff.add_verb(verbs)
+    policy_schema.add_verb(verbs)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:

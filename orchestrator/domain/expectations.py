@@ -23,13 +23,21 @@ class Expectation(Model):
 
     name: Name
     title: Text | None = None
+    """What people read."""
     profile: Name | None = None
+    """After a cut-off by this profile (default: the policy's)."""
     after: tuple[StageName, ...] = ()
+    """With these stages open, and all that they require (none: right after the cut-off)."""
     until: StageName | None = None
+    """As long as this stage is not open, whatever else is."""
     source: str = Field(min_length=1)
+    """Who opens the conversation: an address, a host, a partner or an application (`partner:NAME` when a name is several things)."""
     destination: str = Field(min_length=1)
+    """Whom it calls: the same."""
     service: ServiceText
+    """One protocol and port."""
     expect: Literal["passes", "blocked"]
+    """Whether it passes."""
 
     @model_validator(mode="after")
     def _ends_are_different(self) -> Expectation:

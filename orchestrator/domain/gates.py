@@ -30,10 +30,15 @@ class SingleGate(Model):
     never_waived: ClassVar[bool] = False
 
     title: Text
+    """What people read."""
     flows: tuple[Name, ...] = ()
+    """Only these flows wait for it (none named: everything that the stage opens)."""
     partners: tuple[Name, ...] = ()
+    """Only these partners wait for it."""
     takes: Duration | None = None
+    """How long it usually takes to lift, for `stage next` (default: a figure of its kind)."""
     waivable: bool = True
+    """Whether a waiver may stand for it; never for eradication and care."""
 
     @property
     def id(self) -> str:
@@ -51,7 +56,9 @@ class EvidenceGate(SingleGate):
     kind: ClassVar[str] = "evidence"
 
     evidence: Name
+    """The kind of evidence."""
     fresh: Duration | None = None
+    """How old it may be."""
 
     @property
     def id(self) -> str:
@@ -65,7 +72,9 @@ class AttestationGate(SingleGate):
     kind: ClassVar[str] = "attestation"
 
     attestation: Literal["theirs", "ours"]
+    """`theirs` (accepted by us) or `ours` (accepted by them)."""
     reservations: bool = True
+    """Whether an acceptance with reservation counts."""
 
     @property
     def id(self) -> str:
@@ -78,6 +87,7 @@ class PartnerReadyGate(SingleGate):
     kind: ClassVar[str] = "partner-ready"
 
     partner_ready: Duration
+    """How long ago they may have said so."""
 
 
 class PredecessorGate(SingleGate):
@@ -86,7 +96,9 @@ class PredecessorGate(SingleGate):
     kind: ClassVar[str] = "predecessor"
 
     predecessor: StageName
+    """The stage that is open."""
     open_for: Duration = Field(default=..., validate_default=True)
+    """For at least this time."""
 
     @property
     def id(self) -> str:
@@ -100,9 +112,13 @@ class NoAlertGate(SingleGate):
     kind: ClassVar[str] = "no-alert"
 
     no_alert: Duration
+    """The period that the monitor speaks of."""
     monitor: Name
+    """Who says so."""
     coverage: tuple[Name, ...] = Field(min_length=1)
+    """Zones that it must have watched."""
     fresh: Duration
+    """How long ago the period may have ended."""
 
 
 class EradicationGate(SingleGate):
@@ -112,6 +128,7 @@ class EradicationGate(SingleGate):
     never_waived: ClassVar[bool] = True
 
     eradication: tuple[Name, ...] = Field(min_length=1)
+    """Compromised zones."""
 
 
 class CareGate(SingleGate):
@@ -121,17 +138,24 @@ class CareGate(SingleGate):
     never_waived: ClassVar[bool] = True
 
     care: tuple[Name, ...] = Field(min_length=1)
+    """Care assertions."""
     fresh: Duration
+    """How long ago they may have been probed."""
 
 
 class WeeklyWindow(Model):
     """Local time of the site (`timezone`). A window whose `until` is not after its `from` ends on the next day."""
 
     days: tuple[Weekday, ...] = Field(min_length=1)
+    """Days of the week."""
     opens: ClockTime
+    """From, local time."""
     closes: ClockTime
+    """To; not after `opens`: on the next day."""
     not_before: AwareDatetime | None = None
+    """A first date."""
     not_after: AwareDatetime | None = None
+    """A last date."""
 
 
 class WindowGate(SingleGate):
@@ -140,6 +164,7 @@ class WindowGate(SingleGate):
     kind: ClassVar[str] = "window"
 
     window: WeeklyWindow
+    """When changes are wanted."""
 
 
 class AllOf(Model):
@@ -147,6 +172,7 @@ class AllOf(Model):
 
     kind: ClassVar[str] = "all-of"
     all_of: tuple[Gate, ...] = Field(min_length=1)
+    """Gates, all of which must hold."""
 
 
 class AnyOf(Model):
@@ -154,6 +180,7 @@ class AnyOf(Model):
 
     kind: ClassVar[str] = "any-of"
     any_of: tuple[Gate, ...] = Field(min_length=2)
+    """Gates, one of which must hold."""
 
 
 KINDS: dict[str, type[Model]] = {

@@ -17,12 +17,19 @@ class Obligation(Model):
 
     name: Name
     title: Text
+    """What people read."""
     kind: Literal["certificate", "mail-queue", "legal", "contract", "other"]
+    """What falls due."""
     due: AwareDatetime | None = None
+    """A date; or:"""
     after_cut: Duration | None = None
+    """A time after the first cut-off of the incident."""
     flows: tuple[Name, ...] = ()
+    """Whose reopening fulfils it (none: a person does)."""
     owner: Name | None = None
+    """The person who fulfils it."""
     source: str = Field(min_length=1)
+    """The law or document that says so."""
 
     @model_validator(mode="after")
     def _has_one_date(self) -> Obligation:

@@ -14,9 +14,13 @@ class Person(Model):
 
     name: Name
     title: str
+    """What people read; no name."""
     roles: tuple[Role, ...] = ()
-    owns: tuple[Name, ...] = ()  # applications, for application owners
-    genesis: bool = False  # of the printed and sealed genesis set
+    """What they decide as."""
+    owns: tuple[Name, ...] = ()
+    """Applications, for application owners."""
+    genesis: bool = False
+    """Of the printed and sealed set that ratifies the first policy."""
 
 
 class Delegation(Model):
@@ -26,12 +30,19 @@ class Delegation(Model):
 
     name: Name
     giver: Name
+    """Who lends."""
     taker: Name
+    """Who acts."""
     roles: tuple[Role, ...] = Field(min_length=1)
+    """Which of the giver's own roles."""
     applications: tuple[Name, ...] = ()
+    """For the role of application owner: which of the giver's."""
     starts: AwareDatetime
+    """From."""
     ends: AwareDatetime
+    """To."""
     reason: str = Field(min_length=1)
+    """Why."""
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Delegation:
@@ -44,8 +55,11 @@ class Turn(Model):
     """One person's turn on duty."""
 
     person: Name
+    """Whose."""
     starts: AwareDatetime
+    """From."""
     ends: AwareDatetime
+    """To."""
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Turn:
@@ -59,5 +73,8 @@ class Duty(Model):
 
     name: Name
     title: Text
+    """What people read."""
     role: Role
+    """What whoever is on duty decides as."""
     turns: tuple[Turn, ...] = Field(min_length=1)
+    """Whose turn it is, and when."""

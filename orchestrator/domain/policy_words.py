@@ -58,4 +58,6 @@ class Text(Model):
     """What people read, in both languages."""
 
     en: str
+    """English."""
     fr: str
+    """French."""

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from orchestrator.domain.checks.gate_places import placed
 from orchestrator.domain.checks.problem import Key, Problem, in_policy, one_of
 from orchestrator.domain.expectation_points import needed
-from orchestrator.domain.gates import AllOf, AnyOf, CareGate, EradicationGate, Gate, NoAlertGate, PredecessorGate, SingleGate
+from orchestrator.domain.gates import CareGate, EradicationGate, NoAlertGate, PredecessorGate, SingleGate
 from orchestrator.domain.network import Prefix, Site, ZoneKind
 from orchestrator.domain.policy import Policy, Stage
 
@@ -66,7 +67,7 @@ def _references(policy: Policy) -> Iterator[tuple[tuple[Key, ...], str, str]]:
         yield from _each((*start, "back_first"), "flow", stage.back_first)
         for index, needs in enumerate(stage.requires):
             yield from _each((*start, "requires", index, "flows"), "flow", needs.flows)
-        for path, gate in _gates((*start, "gates"), stage.gates):
+        for path, gate in placed(stage):
             yield from _of_gate(path, gate)
     for test in policy.tests:
         yield from _maybe(("tests", test.name, "profile"), "profile", test.profile)
@@ -94,17 +95,6 @@ def _of_gate(path: tuple[Key, ...], gate: SingleGate) -> Iterator[tuple[tuple[Ke
         yield from _each((*path, "eradication"), "zone", gate.eradication)
     elif isinstance(gate, CareGate):
         yield from _each((*path, "care"), "care assertion", gate.care)
-
-
-def _gates(path: tuple[Key, ...], gates: tuple[Gate, ...]) -> Iterator[tuple[tuple[Key, ...], SingleGate]]:
-    """Every single gate, with its place in the file."""
-    for index, gate in enumerate(gates):
-        if isinstance(gate, AllOf):
-            yield from _gates((*path, index, "all_of"), gate.all_of)
-        elif isinstance(gate, AnyOf):
-            yield from _gates((*path, index, "any_of"), gate.any_of)
-        else:
-            yield (*path, index), gate
 
 
 def _each(path: tuple[Key, ...], kind: str, listed: tuple[str, ...]) -> Iterator[tuple[tuple[Key, ...], str, str]]:
@@ -147,7 +137,7 @@ def stages(site: Site, policy: Policy) -> Iterator[Problem]:
         partners = {name for flow in stage.flows for name in policy.flow(flow).partners}
         if stage.partners is not None:
             partners &= set(stage.partners)
-        for path, gate in _gates((*here, "gates"), stage.gates):
+        for path, gate in placed(stage):
             for index, name in enumerate(gate.partners):
                 if name not in partners:
                     message = f"the gate {gate.id} is for {name}, to whom {stage.name} opens nothing"
