@@ -20,12 +20,18 @@ from orchestrator.errors import NotAllowed
 
 
 def loans(state: SiteState) -> tuple[Loan, ...]:
-    """Every delegation that is known: of the ratified policy and granted since, with the time it was taken back at."""
-    known = (*standing.loans_of(in_force(state).policy), *state.grants.values())
-    return tuple(
-        replace(loan, revoked_at=moment(state.revoked_delegations[loan.name])) if loan.name in state.revoked_delegations else loan
-        for loan in known
-    )
+    """Every delegation that is known: of the ratified policy and granted since, with the time it was taken back at.
+
+    One that was signed before the people's keys were ratified anew is taken back by that, as votes are: its key may be
+    among those that were revoked.
+    """
+    ratified = in_force(state)
+    revoked = {name: moment(at) for name, at in state.revoked_delegations.items()}
+    revoked |= {
+        loan.name: moment(ratified.at) for loan in state.grants.values() if loan.seq < ratified.keys_since and loan.name not in revoked
+    }
+    known = (*standing.loans_of(ratified.policy), *state.grants.values())
+    return tuple(replace(loan, revoked_at=revoked.get(loan.name)) for loan in known)
 
 
 def roles_of(state: SiteState, person: str, now: datetime) -> frozenset[Role]:

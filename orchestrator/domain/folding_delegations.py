@@ -23,6 +23,7 @@ def delegation_granted(state: SiteState, event: Event) -> SiteState:
         ends=moment(body["ends"]),
         reason=body["reason"],
         signed=body["statement"],
+        seq=event.seq,
     )
     return replace(state, grants={**state.grants, loan.name: loan})
 

@@ -49,6 +49,7 @@ class Loan:
     reason: str
     revoked_at: datetime | None = None
     signed: str = ""
+    seq: int = -1  # of the event that granted it
 
     def runs(self, at: datetime) -> bool:
         return self.starts <= at < self.ends and (self.revoked_at is None or at < self.revoked_at)

@@ -245,6 +245,18 @@ def test_it_is_bound_to_the_policy_in_force() -> None:
         service.grant("commander", text, sshsig.sign(key_of("commander"), NAMESPACE, text.encode()))
 
 
+def test_it_ends_when_the_keys_are_ratified_anew_and_not_with_the_policy_alone() -> None:
+    reopening = after_the_cut()
+    grant(reopening, lending(reopening, "commander", "director-duty", Role.INCIDENT_COMMANDER))
+    reopening.clock.wait(60)
+    reopening.ratify()
+    assert Role.INCIDENT_COMMANDER in eligibility.roles_of(reopening.stages.state(), "director-duty", reopening.clock.now())
+    lines = reopening.allowed_signers.splitlines()
+    reopening.allowed_signers = "".join(line + "\n" for line in lines if not line.startswith("commander "))
+    reopening.ratify()  # the commander's key was stolen
+    assert eligibility.roles_of(reopening.stages.state(), "director-duty", reopening.clock.now()) == {Role.DIRECTOR}
+
+
 def test_it_lends_nothing_before_it_is_in_the_log() -> None:
     reopening = after_the_cut()
     before = reopening.clock.now()
