@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from orchestrator.domain.gate_kinds import Answer, Asked, Lack, lack
 from orchestrator.domain.gates import AllOf, AnyOf, Gate, SingleGate, single_gates
@@ -91,12 +92,13 @@ class Gates:
         self._waivers = state.waivers_in_force(now, stage.name)
         self._known: dict[tuple[int, str | None, str | None], Verdict] = {}
 
-    def verdicts(self, conversation: Conversation) -> Iterator[Verdict]:
-        """One per gate of the stage that asks something of this conversation."""
+    def lacks(self, conversations: Sequence[Conversation]) -> Iterator[tuple[Lack, Conversation]]:
+        """Everything that is lacking, for each conversation that it holds back; gate by gate."""
         for gate in self._stage.gates:
-            verdict = judged(gate, lambda single: self.single(single, conversation))
-            if verdict is not None:
-                yield verdict
+            for conversation in conversations:
+                verdict = judged(gate, partial(self.single, conversation=conversation))
+                for one in verdict.lacks if verdict is not None else ():
+                    yield one, conversation
 
     def single(self, gate: SingleGate, conversation: Conversation) -> Verdict | None:
         """None when the gate is confined to others."""
@@ -123,10 +125,8 @@ class Gates:
 def unmet(gates: Gates, conversations: Sequence[Conversation]) -> Iterator[Unmet]:
     """What the gates lack, each with the conversations that it holds back, in the order of the policy."""
     held: dict[Lack, list[Conversation]] = {}
-    for conversation in conversations:
-        for verdict in gates.verdicts(conversation):
-            for one in verdict.lacks:
-                held.setdefault(one, []).append(conversation)
+    for one, conversation in gates.lacks(conversations):
+        held.setdefault(one, []).append(conversation)
     for one, of in held.items():
         for flows, partners in scopes(of, conversations):
             yield Unmet(one.rule, one.message, one.advice, flows, partners, one.takes, one.exact)
