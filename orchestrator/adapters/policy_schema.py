@@ -7,7 +7,10 @@ they say makes sense, is the work of `policy check`. Names are keys in the files
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from orchestrator.adapters.field_docs import field_docs, model_doc
 from orchestrator.adapters.policy_yaml import NAMED
@@ -15,7 +18,7 @@ from orchestrator.domain.gates import KINDS, WeeklyWindow
 from orchestrator.domain.network import Model
 from orchestrator.domain.people import Turn
 from orchestrator.domain.policy import Canary, Criteria, DatedWindow, Ipsec, KeptFlow, Policy, Predecessor, Rehearsal, Sacrifice
-from orchestrator.domain.policy_words import Text
+from orchestrator.domain.policy_words import DURATION, Text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WITHIN: tuple[type[Model], ...] = (Text, Criteria, Ipsec, KeptFlow, Sacrifice, Predecessor, Canary, DatedWindow, Rehearsal, Turn)
@@ -94,6 +97,15 @@ def _plain(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     found = {key: _plain(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+    if found.get("pattern") == DURATION and "default" in found:
+        found["default"] = _duration(found["default"])
     if isinstance(pattern := _FORMATS.get(str(found.get("format"))), str):
         found = {"type": "string", "pattern": pattern}
     return found
+
+
+def _duration(iso: str) -> str:
+    """pydantic writes defaults as ISO 8601; the files have a number and a unit."""
+    seconds = int(TypeAdapter(timedelta).validate_python(iso).total_seconds())
+    unit, length = next((unit, length) for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % length == 0)
+    return f"{seconds // length}{unit}" if seconds else "0s"

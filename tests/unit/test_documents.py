@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from orchestrator.adapters.policy_reference import reference
 from orchestrator.cli import VERBS
 from orchestrator.dialects.description import platforms_as_markdown
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ROOT / "docs" / "devices.md"
+REFERENCE = ROOT / "docs" / "policy-reference.md"
+VALMONT = ROOT / "policies" / "valmont"
 START, END = "<!-- made from the dialects' traits -->\n", "<!-- end -->\n"
 
 
@@ -22,6 +25,10 @@ def renewed() -> str:
 
 def test_devices_page_says_what_the_dialects_declare() -> None:
     assert DEVICES.read_text(encoding="utf-8") == renewed(), "renew it: python -m tests.unit.test_documents"
+
+
+def test_the_policy_reference_says_what_the_models_say() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == reference(VALMONT), "renew it: python -m tests.unit.test_documents"
 
 
 def test_links_between_documents_lead_somewhere() -> None:
@@ -51,3 +58,4 @@ def test_every_invariant_has_tests_that_exist() -> None:
 
 if __name__ == "__main__":
     DEVICES.write_text(renewed(), encoding="utf-8")
+    REFERENCE.write_text(reference(VALMONT), encoding="utf-8")
