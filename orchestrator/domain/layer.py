@@ -9,28 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import Field, model_validator
 
-from orchestrator.domain.address_text import prefix_text
+from orchestrator.domain.address_text import KnownPrefix
 from orchestrator.domain.canonical import digest
-from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber, Prefix
+from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber
 
 TCP, UDP, ICMP, ESP, ICMPV6 = 6, 17, 1, 50, 58
 WITH_PORTS = frozenset({TCP, UDP})
-
-
-_NETWORKS = (IPv4Network, IPv6Network)
-
-
-def _as_it_is(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, _NETWORKS) else validate(value)
-
-
-# Pydantic would try an IPv6 prefix as one of IPv4 first, both reading and writing it.
-KnownPrefix = Annotated[Prefix, WrapValidator(_as_it_is), PlainSerializer(prefix_text, return_type=str, when_used="json")]
 ElementKey: TypeAlias = tuple[Literal[4, 6], int, int, int, int, int, int, int]
 
 
@@ -108,10 +96,10 @@ class Layer(Model):
     profile: Name
     device: Name
     guard: tuple[PortName, ...] = Field(min_length=1)
-    scope: tuple[Prefix, ...] = ()
+    scope: tuple[KnownPrefix, ...] = ()
     keep: tuple[Element, ...] = ()
-    behind: tuple[Prefix, ...] = ()
-    aside: tuple[Prefix, ...] = ()
+    behind: tuple[KnownPrefix, ...] = ()
+    aside: tuple[KnownPrefix, ...] = ()
     coarse: bool = False
 
     def is_behind(self, address: Address) -> bool:

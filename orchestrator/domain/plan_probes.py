@@ -50,20 +50,30 @@ def stage_probes(
                 unprobed.append(about)
             else:
                 probes.setdefault(_key(probe), probe)
-            neighbours = [item for item in dict.fromkeys(around.beside(flow, question)) if item not in seen]
-            seen.update(neighbours)
+            neighbours = list(_new(around.beside(flow, question), seen))
             for negative in _stopped(site, neighbours, after, about=flow.name):
                 probes.setdefault(_key(negative), negative)
     care = care_probes(site, policy, sacrificed)
     return (*probes.values(), *care), tuple(dict.fromkeys(unprobed))
 
 
+def _new(questions: Iterable[Question], seen: set[Question]) -> Iterator[Question]:
+    """Those that nobody has asked yet, each once."""
+    for question in questions:
+        known = len(seen)
+        seen.add(question)
+        if len(seen) > known:
+            yield question
+
+
 def positive(site: Site, flow: Flow, partner: Partner) -> Iterator[tuple[Question, Probe | None, str]]:
     """Per family and service of the conversation: the question, its probe, and what to tell people when there is none."""
-    far_ends = {version: _far_ends(site, flow, partner, version) for version in (4, 6)}
+    far_ends: dict[int, tuple[Address, ...]] = {}
     for inside, service in ((address, service) for address in _inside(site, flow) for service in flow.services):
         about = f"{flow.name} with {partner.name}, IPv{inside.version}, {_said(service)}"
         best: tuple[Question, Probe | None] | None = None
+        if inside.version not in far_ends:
+            far_ends[inside.version] = _far_ends(site, flow, partner, inside.version)
         for outside in far_ends[inside.version]:  # vantage points, or those that declare the service
             if flow.direction == "out" and answer_kind(site, outside, service) is None:
                 continue
@@ -138,15 +148,20 @@ class _Outside:
     def __init__(self, addresses: Sequence[Address]) -> None:
         self._listed = addresses
         self._sorted = sorted((int(address), place) for place, address in enumerate(addresses))
+        self._found: dict[Prefix, tuple[int, ...]] = {}
 
     def within(self, networks: Iterable[Prefix]) -> tuple[Address, ...]:
         """In the order of the inventory."""
-        places: set[int] = set()
-        for network in networks:
+        places = {place for network in networks for place in self._places(network)}
+        return tuple(self._listed[place] for place in sorted(places))
+
+    def _places(self, network: Prefix) -> tuple[int, ...]:
+        found = self._found.get(network)
+        if found is None:
             first = bisect_left(self._sorted, (int(network.network_address), 0))
             after = bisect_left(self._sorted, (int(network.broadcast_address) + 1, 0))
-            places.update(place for _, place in self._sorted[first:after])
-        return tuple(self._listed[place] for place in sorted(places))
+            found = self._found[network] = tuple(place for _, place in self._sorted[first:after])
+        return found
 
 
 @lru_cache(maxsize=8)

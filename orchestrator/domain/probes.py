@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.domain.network import Address, Model, Name, PortNumber
+from orchestrator.domain.address_text import KnownAddress
+from orchestrator.domain.network import Model, Name, PortNumber
 
 
 class Check(StrEnum):
@@ -32,11 +33,11 @@ class Probe(Model):
     id: str
     purpose: Purpose
     vantage: Name
-    destination: Address
+    destination: KnownAddress
     kind: Literal["tcp", "udp", "icmp", "http", "transaction"]
     port: PortNumber | None = None
     path: str = "/"
-    source: Address | None = None  # to bind to, for a host with several addresses
+    source: KnownAddress | None = None  # to bind to, for a host with several addresses
     timeout_s: float = Field(default=1.0, gt=0, le=30)
     about: str = ""  # the flow, care assertion or exit that it tests
     exit: str | None = None

@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.address_text import host_or_prefix_text, prefix_text
+from orchestrator.domain.address_text import address_text, host_or_prefix_text, prefix_text
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element
@@ -59,8 +59,10 @@ def test_prefixes_are_written_as_ever(four: int, length4: int, six: int, length6
     for prefix in (IPv4Network((four, length4), strict=False), IPv6Network((six, length6), strict=False)):
         assert prefix_text(prefix) == str(prefix)
         assert host_or_prefix_text(prefix) == str(prefix.network_address if prefix.num_addresses == 1 else prefix)
+        assert address_text(prefix.network_address) == str(prefix.network_address)
     for scoped in (IPv6Network("fe80::%eth0/64"), IPv6Network("fe80::%eth1/64")):
         assert prefix_text(scoped) == str(scoped)
+        assert address_text(scoped.network_address) == str(scoped.network_address)
 
 
 @given(st.lists(PREFIXES, max_size=8), st.integers(0, 20), PREFIXES)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from orchestrator.dialects import dialect_for
 from orchestrator.dialects.nftables import NftablesDialect
 from orchestrator.dialects.nftables_boxes import disjoint, refuse_overlap
-from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
+from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening, ordered
+from orchestrator.domain.packet_elements import packets_of
 from orchestrator.errors import DeviceUnknown, UnknownName
 
 DIALECT = NftablesDialect()
@@ -68,6 +69,22 @@ def test_openings_inside_another_are_left_out_and_partial_overlaps_refused() -> 
     assert refuse_overlap((narrow, broad)) == (broad,)
     with pytest.raises(ValueError, match="overlap in part"):
         DIALECT.open(opening(box("192.0.2.0/24", "10.20.11.10/32", 443), box("192.0.2.7/32", "10.20.11.0/24", 443)))
+
+
+_between_hosts = st.builds(
+    Element, source=_hosts.map(ip_network), destination=_hosts.map(ip_network), protocol=st.just(TCP), ports=_ranges
+)  # fmt: skip
+
+
+@given(st.lists(_boxes | _between_hosts, max_size=5) | st.lists(_between_hosts, max_size=6))
+def test_what_is_left_out_and_what_is_refused_is_as_the_packets_say(boxes: list[Element]) -> None:
+    sets = {one: packets_of([one]) for one in boxes}
+    kept = [one for one in ordered(boxes) if not any(sets[one] <= sets[other] for other in sets if other != one)]
+    if any(sets[one] & sets[other] for one, other in combinations(kept, 2)):
+        with pytest.raises(ValueError, match="overlap in part"):
+            refuse_overlap(tuple(boxes))
+    else:
+        assert refuse_overlap(tuple(boxes)) == tuple(kept)
 
 
 def test_nothing_to_release_on_a_firewall() -> None:

@@ -128,7 +128,7 @@ def _eradicated(site: Site, policy: Policy, stage: Stage, compromised: Mapping[s
     for index, name in enumerate(stage.flows):
         flow = policy.flow(name)
         zones = {site.zone_of(address).name for address in flow.addresses} | {policy.application(flow.application).zone}
-        partners = {partner for opened, partner in _opened(policy, stage) if opened == name}
+        partners = {partner for partner in flow.partners if stage.partners is None or partner in stage.partners}
         for zone in sorted(zones & compromised.keys()):
             if not any(zone in gate.eradication and _covers(gate, name, partners) for gate in asked):
                 message = f"{name} is in the zone {zone}, which {compromised[zone]}, and {stage.name} opens it without eradication"
