@@ -147,7 +147,7 @@ def test_a_policy_that_no_longer_lets_the_gate_be_waived_has_the_last_word() -> 
 
 
 @pytest.mark.parametrize("more", [{"reason": " "}, {"accepted_risk": ""}])
-def test_it_says_why_and_what_is_risked(more: dict[str, str]) -> None:
+def test_it_says_why_and_what_is_risked(more: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         request(gated(SCANNED), **more)
 

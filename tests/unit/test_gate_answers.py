@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from hypothesis import given
@@ -26,7 +27,7 @@ GATES: st.SearchStrategy[Gate] = st.recursive(
     max_leaves=12,
 )
 WORLDS = st.fixed_dictionaries({f"e{number}": st.tuples(ANSWERS, TAKES) for number in range(6)})
-World = dict[str, tuple[Answer | None, timedelta | None]]
+World = Mapping[str, tuple[Answer | None, timedelta | None]]
 WORTH = {Answer.LACKING: 0.0, Answer.INCONCLUSIVE: 0.5, Answer.HOLDS: 1.0}
 
 
