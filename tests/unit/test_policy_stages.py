@@ -197,7 +197,7 @@ CASES = (
         "partners: [hub-sante, doctolib,",
         "partners: [hub-sante, doctolib",
         "to whom P0-lifelines opens nothing",
-        "",
+        "use one of",
     ),
     B(
         "ready for other flows",

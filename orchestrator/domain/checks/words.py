@@ -221,7 +221,7 @@ def kinds(site: Site, policy: Policy) -> Iterator[Problem]:
                 yield in_policy(*here, key, message=message, advice="add `contact:` with who signs for them")
         for index, network in enumerate(partner.networks):
             if network.prefixlen == 0 and partner.kind not in ("public", "staff"):
-                message = f"{network} is everybody, but {partner.name} is a {partner.kind}"
+                message = f"{network} is everybody, but {partner.name} is of kind {partner.kind}"
                 yield in_policy(*here, "networks", index, message=message, advice="name their networks; `kind: public` is everybody")
     yield from _twice(policy)
     vendors = {partner.name for partner in policy.partners if partner.kind == "vendor"}
