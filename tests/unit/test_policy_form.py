@@ -261,7 +261,7 @@ FORM = (
         "site.yaml",
         "default_profile: internet\n",
         "",
-        "# CHU",
+        "# yaml-language-server",
         "`default_profile:` is in none of the files",
         "add it",
     ),
@@ -301,7 +301,7 @@ FORM = (
         "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"{n}: &{n} [{', '.join(['*' + o] * 10)}]\n" for o, n in zip("abcdefgh", "bcdefghi", strict=True))
         + "people:\n",
-        "# Natural",
+        "# yaml-language-server",
         "expands to more than",
         "write less with",
     ),
