@@ -13,6 +13,7 @@ from orchestrator.domain.packet_elements import packets_of
 
 _Lengths = tuple[int, int, int, int]  # family, protocol, prefix length of the source, of the destination
 _Cut = tuple[int, int]  # both prefixes, cut to the lengths of a shape
+_Table = dict[_Cut, list[Element]]
 _Shape = tuple[_Lengths, int, int]  # elements of these lengths, cut to these
 
 
@@ -20,8 +21,8 @@ class ElementIndex:
     """A growing collection of elements."""
 
     def __init__(self, elements: Iterable[Element] = ()) -> None:
-        self._held: dict[_Lengths, list[Element]] = {}
-        self._cut: dict[_Shape, dict[_Cut, list[Element]]] = {}
+        self._whole: dict[_Lengths, _Table] = {}  # not cut any further
+        self._cut: dict[_Shape, _Table] = {}
         self._shapes: dict[_Lengths, list[_Shape]] = {}
         self._asked: dict[tuple[int, int], list[_Lengths]] = {}  # per family and protocol
         self.add(elements)
@@ -30,11 +31,11 @@ class ElementIndex:
         for element in elements:
             key = element.key
             lengths = (key[0], key[1], key[3], key[5])
-            held = self._held.get(lengths)
-            if held is None:
-                held = self._held[lengths] = []
+            whole = self._whole.get(lengths)
+            if whole is None:
+                whole = self._whole[lengths] = {}
                 self._asked.setdefault(lengths[:2], []).append(lengths)
-            held.append(element)
+            whole.setdefault((key[2], key[4]), []).append(element)
             for shape in self._shapes.get(lengths, ()):
                 self._cut[shape].setdefault(_cut(key, shape), []).append(element)
 
@@ -50,29 +51,29 @@ class ElementIndex:
         key = element.key
         family, protocol, _, source, _, destination, low, high = key
         for lengths in self._asked.get((family, protocol), ()):
-            shape = (lengths, min(lengths[2], source), min(lengths[3], destination))
-            table = self._cut.get(shape)
-            if table is None:
-                table = self._prepared(shape)
-            for other in table.get(_cut(key, shape), ()):
+            if lengths[2] <= source and lengths[3] <= destination:
+                near = self._whole[lengths].get(_cut(key, (lengths, lengths[2], lengths[3])), ())
+            else:
+                shape = (lengths, min(lengths[2], source), min(lengths[3], destination))
+                near = (self._cut.get(shape) or self._prepared(shape)).get(_cut(key, shape), ())
+            for other in near:
                 if other.key[6] <= high and low <= other.key[7]:
                     yield other
 
-    def _prepared(self, shape: _Shape) -> dict[_Cut, list[Element]]:
-        table: dict[_Cut, list[Element]] = {}
-        bits = 32 if shape[0][0] == 4 else 128
-        by_source, by_destination = bits - shape[1], bits - shape[2]
-        for element in self._held[shape[0]]:
-            key = element.key
-            table.setdefault((key[2] >> by_source, key[4] >> by_destination), []).append(element)
+    def _prepared(self, shape: _Shape) -> _Table:
+        table: _Table = {}
+        for held in self._whole[shape[0]].values():
+            table.setdefault(_cut(held[0].key, shape), []).extend(held)
         self._cut[shape] = table
         self._shapes.setdefault(shape[0], []).append(shape)
         return table
 
 
 def _cut(key: ElementKey, shape: _Shape) -> _Cut:
+    """Both prefixes with nothing left beyond the lengths of the shape."""
     bits = 32 if key[0] == 4 else 128
-    return key[2] >> (bits - shape[1]), key[4] >> (bits - shape[2])
+    source, destination = bits - shape[1], bits - shape[2]
+    return key[2] >> source << source, key[4] >> destination << destination
 
 
 def _within(inner: ElementKey, outer: ElementKey) -> bool:

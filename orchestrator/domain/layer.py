@@ -36,11 +36,12 @@ class Element(Model):
 
     @model_validator(mode="after")
     def _coherent(self) -> Element:
+        ports = self.ports
         if self.source.version != self.destination.version:
             raise ValueError("source and destination are of different families")
-        if (self.ports is not None) != (self.protocol in WITH_PORTS):
+        if (ports is not None) != (self.protocol in WITH_PORTS):
             raise ValueError("tcp and udp have ports, other protocols have none")
-        if self.ports is not None and self.ports[0] > self.ports[1]:
+        if ports is not None and ports[0] > ports[1]:
             raise ValueError("the port range is upside down")
         return self
 

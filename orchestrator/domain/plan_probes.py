@@ -40,7 +40,7 @@ def stage_probes(
 ) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
     """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open;
     `sacrificed` are the care assertions that the profiles in force have given up by name."""
-    probes: dict[str, Probe] = {}
+    probes: dict[tuple[object, ...], Probe] = {}
     unprobed: list[str] = []
     seen: set[Question] = set()
     around = Neighbours(site)
@@ -180,8 +180,8 @@ def _said(service: FlowService) -> str:
     return f"{'tcp' if service.protocol == 6 else 'udp'}/{service.ports[0]}"
 
 
-def _key(probe: Probe) -> str:
-    return f"{probe.vantage}|{probe.source}|{probe.destination}|{probe.kind}|{probe.port}"
+def _key(probe: Probe) -> tuple[str, Address | None, Address, str, int | None]:
+    return probe.vantage, probe.source, probe.destination, probe.kind, probe.port
 
 
 __all__ = ["care_probes", "positive", "published_services", "single", "stage_probes"]

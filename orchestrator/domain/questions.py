@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from orchestrator.domain.address_text import address_text
 from orchestrator.domain.compile import element_between, elements_along, prefix_of, publications
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element, Layer
@@ -162,7 +163,7 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
         return None  # behind a translation that does not publish it: nobody outside can even address it
     service = f"{_NAMES[question.service.protocol]}{f'/{port}' if port else ''}"
     return Probe(
-        id=f"{purpose.value}:{vantage[0].name}/{asking}>{target}:{service}",
+        id=f"{purpose.value}:{vantage[0].name}/{address_text(asking)}>{address_text(target)}:{service}",
         purpose=purpose, vantage=vantage[0].name, destination=target, kind=kind, port=port, source=asking,
         timeout_s=timeout_s, about=about, exit=way.exit.name if way.exit is not None else None,
     )  # fmt: skip
@@ -218,6 +219,7 @@ def _as_flow(question: Question, exit_: Exit) -> tuple[Flow, Partner]:
     flow = Flow.model_construct(  # not validated: made by us, thousands of times per plan
         name="question", application="question", partners=("question",), direction=question.direction,
         services=(question.service,), addresses=(question.inside,), exit=exit_.name, terminates_on=question.terminates_on,
+        decisions={},
     )  # fmt: skip
     return flow, Partner.model_construct(
         kind="public", name="question", title=_TITLE, zone=question.zone, networks=(prefix_of(question.outside),)
