@@ -109,7 +109,7 @@ def test_people_read_one_line_a_device_and_the_verdict(desk: Desk) -> None:
     done = desk.run("cutoff", "--by", "camille")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CUT OFF AND VERIFIED — chu-valmont, profile internet" in done.stdout
-    assert sum(" applied " in line for line in done.stdout.splitlines()) == 4
+    assert sum(" applied " in line for line in done.stdout.splitlines()) == 5
     assert "\x1b[" not in done.stdout
 
 
