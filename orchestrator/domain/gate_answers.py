@@ -127,8 +127,12 @@ def unmet(gates: Gates, conversations: Sequence[Conversation]) -> Iterator[Unmet
     held: dict[Lack, list[Conversation]] = {}
     for one, conversation in gates.lacks(conversations):
         held.setdefault(one, []).append(conversation)
+    by_partner: dict[str | None, list[Conversation]] = {}
+    for item in conversations:
+        by_partner.setdefault(item[1], []).append(item)
     for one, of in held.items():
-        for flows, partners in scopes(of, conversations):
+        with_one = by_partner[of[0][1]] if len(by_partner) > 1 else []  # the usual case of many partners, told at once
+        for flows, partners in [((), (str(of[0][1]),))] if of == with_one else scopes(of, conversations):
             yield Unmet(one.rule, one.message, one.advice, flows, partners, one.takes, one.exact)
 
 

@@ -10,7 +10,21 @@ from orchestrator.domain.events import Event
 
 COLUMNS = ("message", "datetime", "timestamp_desc", "seq", "type", "actor", "stage", "device", "hash")
 # What a person reads first, in this order, where an event's body has it.
-_TELLING = ("reason", "choice", "verdict", "outcome", "step", "result", "person", "note", "detail", "text", "waiver", "gate", "accepted_risk")
+_TELLING = (
+    "reason",
+    "choice",
+    "verdict",
+    "outcome",
+    "step",
+    "result",
+    "person",
+    "note",
+    "detail",
+    "text",
+    "waiver",
+    "gate",
+    "accepted_risk",
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
