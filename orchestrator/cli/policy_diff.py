@@ -61,9 +61,10 @@ def lines(difference: PolicyDifference) -> Iterator[str]:
     if not difference:
         yield "no difference: the same packets, the same order, the same people"
         return
-    yield "IT WIDENS: packets become possible" if difference.widens else "it widens nothing: no packet becomes possible"
+    yield _verdict(difference)
     yield from _of_packets("all stages together", {"": difference.overall} if difference.overall else {})
     yield from _of_packets("stage by stage", difference.reachability)
+    yield from _of_packets("on the devices, by the other inventory", difference.devices)
     yield from _of_packets("through a cut", {f"{profile} on {device}": item for (profile, device), item in difference.cut.items()})
     for title, changes in (
         ("what a cut guards", difference.guards),
@@ -74,6 +75,15 @@ def lines(difference: PolicyDifference) -> Iterator[str]:
         ("inventory", difference.inventory),
     ):
         yield from _of_changes(title, changes)
+
+
+def _verdict(difference: PolicyDifference) -> str:
+    if difference.widens:
+        packets = (difference.overall, *difference.cut.values(), *difference.devices.values())
+        return "IT WIDENS: " + ("packets become possible" if any(item.appears for item in packets) else "a cut stops less than before")
+    if difference.inventory:
+        return "it widens nothing that a stage or a cut lets pass; but the inventory describes another site: read what it says below"
+    return "it widens nothing: no packet becomes possible"
 
 
 def _of_packets(title: str, differences: Mapping[str, Difference]) -> Iterator[str]:
@@ -99,9 +109,10 @@ def as_json(difference: PolicyDifference) -> dict[str, Any]:
         "overall": _packets(difference.overall),
         "stages": {name: _packets(item) for name, item in difference.reachability.items()},
         "cut": [{"profile": profile, "device": device, **_packets(item)} for (profile, device), item in difference.cut.items()],
+        "devices": {name: _packets(item) for name, item in difference.devices.items()},
         **{
             title: [vars(change) for change in getattr(difference, title)]
-            for title in ("guards", "order", "people", "keys", "other", "inventory")
+            for title in ("guards", "looser", "order", "people", "keys", "other", "inventory")
         },
     }
 

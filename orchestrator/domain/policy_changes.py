@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orchestrator.domain.compile import elements_of, without_prefixes
 from orchestrator.domain.differences import between_elements, between_policies, stage_by_stage
-from orchestrator.domain.layer import Layer
+from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Model, Site
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.profiles import layers_of
+from orchestrator.domain.profiles import EVERYTHING, layers_of
 from orchestrator.domain.rule_lists import Difference
 
 PEOPLE = ("people", "delegations", "duties")
@@ -44,12 +45,16 @@ class Change:
 @dataclass(frozen=True)
 class PolicyDifference:
     """`reachability`: stage → packets that it opens, and no longer opens; `overall` is of all stages together, where a
-    flow that only moves to another stage makes no difference. `cut`: (profile, device) → what passes the cut itself."""
+    flow that only moves to another stage makes no difference. `cut`: (profile, device) → what passes the cut itself, where
+    both cut there. `devices`: when the inventories differ, what the same stages open on each device of flow grain, as
+    that device sees it. `looser`: those of `guards` by which a cut stops less than before."""
 
     overall: Difference
     reachability: Mapping[str, Difference]
     cut: Mapping[tuple[str, str], Difference]
+    devices: Mapping[str, Difference]
     guards: tuple[Change, ...]
+    looser: tuple[Change, ...]
     order: tuple[Change, ...]
     people: tuple[Change, ...]
     keys: tuple[Change, ...]
@@ -62,8 +67,9 @@ class PolicyDifference:
 
     @property
     def widens(self) -> bool:
-        """Whether any packet becomes possible, through a cut or once all stages are open."""
-        return bool(self.overall.appears) or any(difference.appears for difference in self.cut.values())
+        """Whether any packet becomes possible: once all stages are open, on any device, or because a cut stops less."""
+        packets = (self.overall, *self.cut.values(), *self.devices.values())
+        return bool(self.looser) or any(difference.appears for difference in packets)
 
     def __bool__(self) -> bool:
         return bool(self.overall or self.reachability or self.cut or self.changes)
@@ -79,13 +85,15 @@ def between(
     one, other = before[1], after[1]
     sections = {name for name, _ in _named(one)} | {name for name, _ in _named(other)}
     told = {*PEOPLE, *ORDER}
-    cut, guards = _cuts(before, after)
+    cut, guards, looser = _cuts(before, after)
     ratification = _entry("ratification", "", _plain(one, "ratification"), _plain(other, "ratification"))
     return PolicyDifference(
         overall=between_policies(one, other),
         reachability=stage_by_stage(one, other),
         cut=cut,
+        devices=_on_devices(before, after) if before[0] != after[0] else {},
         guards=tuple(guards),
+        looser=tuple(looser),
         order=tuple(_of_sections(one, other, ORDER)) + tuple(_turned(one, other)),
         people=(*_of_sections(one, other, PEOPLE), *ratification),
         keys=tuple(_keys(keys_before, keys_after)) if keys_before is not None and keys_after is not None else (),
@@ -100,25 +108,62 @@ def between(
 
 def _cuts(
     before: tuple[Site, Policy], after: tuple[Site, Policy]
-) -> tuple[dict[tuple[str, str], Difference], list[Change]]:  # fmt: skip
+) -> tuple[dict[tuple[str, str], Difference], list[Change], list[Change]]:  # fmt: skip
+    """What passes the layers that both lay; how the layers differ; and those of these changes that stop less."""
     one, other = _layers(*before), _layers(*after)
     kept: dict[tuple[str, str], Difference] = {}
     guards: list[Change] = []
+    looser: list[Change] = []
     for place in sorted({*one, *other}):
         old, new = one.get(place), other.get(place)
-        difference = between_elements(old.keep if old else (), new.keep if new else ())
-        if difference:
+        if old and new and (difference := between_elements(old.keep, new.keep)):
             kept[place] = difference
+        found: list[Change] = []
         was, now = (", ".join(layer.guard) if layer else "" for layer in (old, new))
         if was != now:
-            guards.append(Change("profiles", place[0], "changed", f"layers.{place[1]}", was, now))
-        elif old and new and (old.scope, old.coarse) != (new.scope, new.coarse):
-            guards.append(Change("profiles", place[0], "changed", f"layers.{place[1]} (what it stops)", _reach(old), _reach(new)))
-    return kept, guards
+            found.append(Change("profiles", place[0], "changed", f"layers.{place[1]}", was, now))
+        if old and new and (old.coarse, set(old.scope)) != (new.coarse, set(new.scope)):
+            told = _told(_reach(old), _reach(new))
+            found.append(Change("profiles", place[0], "changed", f"layers.{place[1]} (what it stops)", *told))
+        guards += found
+        if old and _stops_less(old, new):
+            looser += found
+    return kept, guards, looser
 
 
-def _reach(layer: Layer) -> str:
-    return "everything" if layer.coarse or not layer.scope else f"{len(layer.scope)} networks"
+def _stops_less(old: Layer, new: Layer | None) -> bool:
+    """Whether something that the old layer stopped is none of the new one's business. What it keeps is compared as packets."""
+    if new is None or set(old.guard) - set(new.guard):
+        return True
+    if old.coarse and not new.coarse and new.scope:
+        return True
+    concerned = old.scope or EVERYTHING
+    return bool(new.scope) and any(without_prefixes(prefix, new.scope) for prefix in concerned)
+
+
+def _reach(layer: Layer) -> list[str]:
+    """What the layer stops unless it keeps it."""
+    if layer.coarse:
+        return ["everything, closed whole"]
+    return [str(prefix) for prefix in layer.scope] or ["everything that is not kept"]
+
+
+def _on_devices(before: tuple[Site, Policy], after: tuple[Site, Policy]) -> dict[str, Difference]:
+    """Another translation, route or exit sends the same flow over other devices, or makes them see it otherwise."""
+    one, other = _opened_on(*before), _opened_on(*after)
+    found = {name: between_elements(one.get(name, ()), other.get(name, ())) for name in sorted({*one, *other})}
+    return {name: difference for name, difference in found.items() if difference}
+
+
+def _opened_on(site: Site, policy: Policy) -> dict[str, list[Element]]:
+    """Device → what all stages together open on it, wherever a cut may guard it."""
+    found: dict[str, list[Element]] = {}
+    for stage in policy.stages:
+        for flow in map(policy.flow, stage.flows):
+            for name in flow.partners if stage.partners is None else set(flow.partners) & set(stage.partners):
+                for device, elements in elements_of(site, flow, policy.partner(name)).items():
+                    found.setdefault(device, []).extend(elements)
+    return found
 
 
 def _layers(site: Site, policy: Policy) -> dict[tuple[str, str], Layer]:
@@ -162,11 +207,15 @@ def _single(key: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _told(before: Any, after: Any) -> tuple[str, str]:
-    """Of two long lists, only what they do not share."""
+    """Of two long lists, or entries with keys, only what they do not share."""
     if isinstance(before, list) and isinstance(after, list):
         gone, come = [item for item in before if item not in after], [item for item in after if item not in before]
         if gone or come:
             return _said(gone), _said(come)
+    if isinstance(before, dict) and isinstance(after, dict):
+        parts = {key: _told(before.get(key), after.get(key)) for key in {**before, **after} if before.get(key) != after.get(key)}
+        sides = [", ".join(f"{key}: {pair[side] or '(nothing)'}" for key, pair in parts.items()) for side in (0, 1)]
+        return f"{{{sides[0]}}}", f"{{{sides[1]}}}"
     return _said(before), _said(after)
 
 

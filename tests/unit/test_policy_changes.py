@@ -19,7 +19,7 @@ PAYMENT = ("flows.yaml", "    services: [tcp/8443]\n", "    services: [tcp/8443,
 def _changed(folder: Path, *edits: tuple[str, str, str], inventory: tuple[str, str] | None = None) -> PolicyDifference:
     state = StateDirectory(folder / "state")
     before, after = folder / "before", folder / "after"
-    before.mkdir()
+    before.mkdir(parents=True)
     after.mkdir()
     old_inventory, old_policy = copy_files(before)
     new_inventory, new_policy = copy_files(after)
@@ -49,8 +49,8 @@ def test_one_port_more_is_exactly_two_boxes_one_per_family(tmp_path: Path) -> No
 def test_a_flow_in_an_earlier_stage_widens_nothing_and_is_shown_in_both_stages(tmp_path: Path) -> None:
     difference = _changed(
         tmp_path,
-        ("stages.yaml", "flows: [samu-hub, blood-supply-out", "flows: [blood-supply-out"),
-        ("stages.yaml", "flows: [mail-in]", "flows: [mail-in, samu-hub]"),
+        ("stages.yaml", "anssi-collection, update-mirror]", "anssi-collection]"),
+        ("stages.yaml", "flows: [mail-in]", "flows: [mail-in, update-mirror]"),
     )
     assert not difference.widens
     assert not difference.overall
@@ -100,6 +100,43 @@ def test_order_people_and_inventory_are_told_by_name(tmp_path: Path) -> None:
     assert [(item.name, item.key) for item in difference.order] == [("P5-patients-and-payments", "requires")]
     assert [(item.name, item.key, item.after) for item in difference.people] == [("director-duty", "roles", "[incident-commander]")]
     assert [(item.section, item.name, item.key) for item in difference.inventory] == [("devices", "fw-ext", "nat")]
+
+
+def test_a_guard_that_is_taken_away_widens_and_is_not_told_as_packets_that_no_longer_pass(tmp_path: Path) -> None:
+    difference = _changed(tmp_path, ("profiles.yaml", "      fw-int: [ght0]\n      sw-dmz: [p-ght]\n", "      sw-dmz: [p-ght]\n"))
+    assert difference.widens
+    assert not difference.cut
+    assert [change.describe() for change in difference.looser] == ["~ profiles.total.layers.fw-int: ght0 → (nothing)"]
+
+
+def test_a_guard_more_widens_nothing_although_it_keeps_something(tmp_path: Path) -> None:
+    difference = _changed(
+        tmp_path, ("profiles.yaml", "      vpn: [wan0]\n    scope_zones", "      vpn: [wan0]\n      fw-ext: [wan0]\n    scope_zones")
+    )
+    assert [change.name for change in difference.guards] == ["vendors"]
+    assert not difference.looser
+    assert not difference.widens
+
+
+def test_a_scope_that_leaves_out_what_it_held_widens(tmp_path: Path) -> None:
+    difference = _changed(tmp_path, ("profiles.yaml", "scope_zones: [vendors]", "scope_zones: [isp]"))
+    assert difference.widens
+    told = [change.describe() for change in difference.looser]
+    assert len(told) == 1
+    assert "vpn (what it stops): [198.51.100.192/26, 2001:db8:192::/64] → [203.0.113.0/28" in told[0]
+    wider = _changed(tmp_path / "wider", ("profiles.yaml", "scope_zones: [vendors]", "scope_zones: [vendors, isp]"))
+    assert wider.guards
+    assert not wider.widens
+
+
+def test_a_translation_nearer_to_the_hosts_widens_what_the_next_firewall_lets_through(tmp_path: Path) -> None:
+    """Behind one address for all, the firewall outside can no longer tell who asks: its pinhole is for every host."""
+    host = "          ansible_host: 10.20.250.13\n"
+    difference = _changed(tmp_path, inventory=(host, f"{host}          nat: {{masquerade: [dmzout0]}}\n"))
+    assert not difference.overall
+    assert not difference.looser
+    assert difference.widens
+    assert any(line.startswith("+ 10.20.12.") for line in difference.devices["fw-ext"].describe())
 
 
 def test_the_command_says_first_whether_it_widens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
