@@ -36,7 +36,7 @@ def lines(site: Site, proof: Proof, asked: Remedy, each: Mapping[str, Remedy]) -
     if proof.unable or asked.path:
         found += [f"  next       {line}" for line in _remedy(asked)]
     for name, remedy in each.items():
-        found += [f"  if {name} is lost: {line}" for line in _remedy(remedy)]
+        found += [f"  if {name} is lost: {line}" for line in (*_remedy(remedy), *_transit_without(proof, name))]
     return found
 
 
@@ -55,7 +55,7 @@ def as_json(site: Site, proof: Proof, asked: Remedy, each: Mapping[str, Remedy])
         ],
         "holes": [{"unplug": _guard(hole.unplug), "path": told(hole.path)} for hole in proof.holes],
         "bridges": list(proof.bridges),
-        "transit": list(proof.transit),
+        "transit": list(map(str, proof.transit)),
         "kept": list(proof.kept),
         "smallest": [_smallest_json(item) for item in proof.smallest],
         "next": _remedy_json(asked),
@@ -109,6 +109,12 @@ def _remedy(remedy: Remedy) -> Iterator[str]:
             yield f"unplug {guard} by hand: no device can do it"
         if remedy.left is not None:
             yield f"until then open: {told(remedy.left)}"
+
+
+def _transit_without(proof: Proof, name: str) -> Iterator[str]:
+    """What its guard no longer stops; the separation does not speak of it."""
+    for zone in dict.fromkeys(item.zone for item in proof.transit if item.stopped_by is not None and item.stopped_by.device == name):
+        yield f"but nothing else stops what it sends through {zone} to the internet"
 
 
 def _separation_json(site: Site, item: Separation) -> dict[str, Any]:

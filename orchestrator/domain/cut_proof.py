@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.cabling import Point, bridging_hosts
 from orchestrator.domain.cut_ground import Ground, Guard, Promise, closed_by, ground, guard_of, points_of, promises, walk
+from orchestrator.domain.cut_transit import Transit, transits
 from orchestrator.domain.cut_units import GrainOfCut, Kept, closing_whole, kept_by, units
 from orchestrator.domain.network import Exit, Site
 from orchestrator.domain.policy import Policy, Profile
@@ -79,7 +80,7 @@ class Proof:
     holes: tuple[Hole, ...]
     smallest: tuple[Smallest, ...]
     bridges: tuple[str, ...]  # hosts with a leg on both sides: nothing says that they forward, or that they never will
-    transit: tuple[str, ...]  # how the site reaches the outside through a spared zone
+    transit: tuple[Transit, ...]  # how the site reaches the outside through a spared zone, and what stops it
     kept: tuple[str, ...]  # conversations that pass all the same, decided in peacetime
 
     @property
@@ -109,7 +110,7 @@ def prove(
         smallest += [_smallest(site, kept, whole, promise, on, grain, unable) for grain in grains]
     return Proof(
         profile, tuple(sorted(unable)), tuple(separations), tuple(exits_of(site, definition, unable=unable)),
-        tuple(dict.fromkeys(holes)), tuple(smallest), _bridges(site, definition), _transit(site, definition),
+        tuple(dict.fromkeys(holes)), tuple(smallest), _bridges(site, definition), transits(site, policy, definition, unable=unable),
         tuple(sorted({flow.name for flow in kept_flows(policy, profile)} | {entry.name for entry in definition.keeps})),
     )  # fmt: skip
 
@@ -175,15 +176,3 @@ def _smallest(
 
 def _bridges(site: Site, profile: Profile) -> tuple[str, ...]:
     return tuple(f"{host.name} ({outer} and {inner})" for host, outer, inner in bridging_hosts(site) if outer in profile.cuts)
-
-
-def _transit(site: Site, profile: Profile) -> tuple[str, ...]:
-    """Routes of our own that lead through a spared zone to what is not of that zone: they need a probe of their own."""
-    lines = []
-    for zone in (site.zone(name) for name in profile.spares):
-        for device in site.devices if zone.transit else ():
-            for route in device.routes:
-                through = any(route.via in prefix for prefix in zone.prefixes if prefix.version == route.via.version)
-                if through and not any(route.to.version == prefix.version and route.to[0] in prefix for prefix in zone.prefixes):
-                    lines.append(f"{device.name} sends {route.to} to {zone.name}, which has an internet exit of its own")
-    return tuple(lines)

@@ -105,7 +105,9 @@ def test_every_exit_names_what_stands_behind_it() -> None:
 
 
 def test_a_spared_zone_with_an_exit_of_its_own_is_told() -> None:
-    assert any(line.startswith("fw-int sends 198.51.100.99/32 to ght") for line in proof("internet").transit)
+    told = "fw-int sends 198.51.100.99/32 to ght, which has an internet exit of its own: "
+    assert f"{told}stopped there by fw-int[ght0]" in map(str, proof("internet").transit)
+    assert f"{told}NO GUARD STOPS IT THERE" in map(str, proof("internet", dead=["fw-int"]).transit)
     assert proof("total").transit == ()
 
 
