@@ -26,8 +26,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     prove = verbs.add_parser("prove", help="proof or remaining path, smallest cuts, what to close instead", epilog=EPILOG)
     add_sources(prove)
     prove.add_argument("--profile", metavar="NAME", help="isolation profile (default: the policy's)")
-    prove.add_argument("--dead", action="append", default=[], metavar="DEVICE", help="enforces nothing, forwards as configured; repeatable")
-    prove.add_argument("--distrust", action="append", default=[], metavar="DEVICE", help="enforces nothing, joins all it has; repeatable")
+    prove.add_argument(
+        "--dead",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DEVICE",
+        help="enforces nothing, forwards as configured; one or more, repeatable",
+    )
+    prove.add_argument(
+        "--distrust",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DEVICE",
+        help="enforces nothing, joins all it has; one or more, repeatable",
+    )
     prove.add_argument("--json", action="store_true", help="one JSON object on standard output")
     prove.set_defaults(func=run_prove)
 
@@ -43,7 +57,7 @@ def run_prove(arguments: argparse.Namespace) -> int:
     inventory, folder = arguments.inventory or inventory_path(), arguments.policy or policy_path()
     read = read_checked(inventory, folder, rehearsal=arguments.rehearsal, unproved=True)
     site, policy = read.site, read.policy
-    profile = arguments.profile or policy.default_profile
+    profile = policy.default_profile if arguments.profile is None else arguments.profile
     _known(profile, [item.name for item in policy.profiles], "isolation profile")
     for name in (*arguments.dead, *arguments.distrust):
         _known(name, [device.name for device in site.devices], "device")

@@ -53,7 +53,7 @@ def as_json(item: Explanation) -> dict[str, Any]:
         "declared": [_declared_json(one) for one in item.declared],
         "care": list(item.care),
         "opened_by": item.opened_by,
-        "verdicts": [_verdict_json(verdict) for verdict in item.verdicts],
+        "verdicts": [_verdict_json(verdict) for verdict in item.told],
     }
 
 
@@ -136,7 +136,7 @@ def _remarks(profile: str, item: Explanation) -> Iterator[str]:
 
 def _guards(item: Explanation) -> Iterator[str]:
     """Every guard on the way, and from which stage on it does something else."""
-    seen = [(verdict, guard) for verdict in item.verdicts for guard in verdict.guards]
+    seen = [(verdict, guard) for verdict in item.told for guard in verdict.guards]
     for number, key in enumerate(dict.fromkeys((guard.device, guard.names, guard.slot) for _, guard in seen)):
         device, names, slot = key
         told = [(verdict, guard) for verdict, guard in seen if (guard.device, guard.names, guard.slot) == key]
@@ -161,9 +161,9 @@ def _by(guard: Guard) -> str:
 
 
 def _verdicts(profile: str, item: Explanation) -> Iterator[str]:
-    heads = [_after(profile, verdict) for verdict in item.verdicts]
+    heads = [_after(profile, verdict) for verdict in item.told]
     width = max((len(head) for head in heads), default=0)
-    for number, (head, verdict) in enumerate(zip(heads, item.verdicts, strict=True)):
+    for number, (head, verdict) in enumerate(zip(heads, item.told, strict=True)):
         yield f"  {'verdict' if not number else '':<10} {head:<{width}}  {_says(verdict)}"
 
 

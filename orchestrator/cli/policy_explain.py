@@ -46,10 +46,11 @@ def run_explain(arguments: argparse.Namespace) -> int:
     files = (arguments.inventory or inventory_path(), arguments.policy or policy_path())
     read = read_checked(*files, rehearsal=arguments.rehearsal, untested=True)  # a failing test is what it helps to understand
     site, policy = read.site, read.policy
-    profile = arguments.profile or policy.default_profile
+    profile = policy.default_profile if arguments.profile is None else arguments.profile
     packets = packets_between(site, policy, arguments.source, arguments.destination, _service(arguments.service))
     at = _at(site, policy, profile, arguments)
-    explained = [explain(site, policy, profile, packet, at) for packet in packets]
+    last_only = arguments.stage is not None or arguments.open is not None
+    explained = [explain(site, policy, profile, packet, at, last_only=last_only) for packet in packets]
     if arguments.json:
         head = {"verb": "policy explain", "site": site.name, "profile": profile, "service": arguments.service}
         digests = {"policy_digest": policy_digest(policy), "inventory_digest": inventory_digest(site)}
@@ -60,13 +61,13 @@ def run_explain(arguments: argparse.Namespace) -> int:
 
 
 def _at(site: Site, policy: Policy, profile: str, arguments: argparse.Namespace) -> tuple[Stand, ...]:
-    """After the cut and after every stage; with `--stage` or `--open`, only the last of those that it asks for."""
+    """After the cut and after every stage; with `--stage` or `--open`, after those that it asks for."""
     from orchestrator.domain.stands import order_of, stands, up_to
 
     if arguments.stage is None and arguments.open is None:
         return stands(site, policy, profile, order_of(policy), unfenced=_unfenced(site))
     chosen = up_to(policy, arguments.stage) if arguments.stage is not None else _listed(arguments.open)
-    return stands(site, policy, profile, chosen, unfenced=_unfenced(site))[-1:]
+    return stands(site, policy, profile, chosen, unfenced=_unfenced(site))
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
     from orchestrator.adapters.site_files import read_checked
     from orchestrator.domain.policy_graph import picture
 
-    read = read_checked(arguments.inventory or inventory_path(), arguments.policy or policy_path(), rehearsal=arguments.rehearsal)
+    files = (arguments.inventory or inventory_path(), arguments.policy or policy_path())
+    read = read_checked(*files, rehearsal=arguments.rehearsal, untested=True)  # a failing test is what a picture helps to understand
     drawn = picture(arguments.of, read.site, read.policy)
     svg = arguments.format == "svg" or (arguments.format is None and arguments.out is not None and arguments.out.suffix == ".svg")
     text = json.dumps(_as_json(drawn), ensure_ascii=False, indent=2) + "\n" if arguments.json else _drawn(drawn, svg=svg)

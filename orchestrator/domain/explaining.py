@@ -86,7 +86,8 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """`steps` is empty when the routes lead nowhere (`way` is None) or no device lies between the ends."""
+    """`steps` is empty when the routes lead nowhere (`way` is None) or no device lies between the ends. `verdicts`: one per
+    stand, the cut first; `last_only`: only the last of them was asked for, and is told."""
 
     packet: Packet
     way: Way | None
@@ -95,6 +96,12 @@ class Explanation:
     care: tuple[str, ...]
     unpublished: bool
     verdicts: tuple[Verdict, ...]
+    last_only: bool = False
+
+    @property
+    def told(self) -> tuple[Verdict, ...]:
+        """The verdicts that were asked for."""
+        return self.verdicts[-1:] if self.last_only else self.verdicts
 
     @property
     def enforced_by(self) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ class Explanation:
 # --- 1 the way ------------------------------------------------------------------------------------------------------
 
 
-def explain(site: Site, policy: Policy, profile: str, packet: Packet, at: Sequence[Stand]) -> Explanation:
+def explain(site: Site, policy: Policy, profile: str, packet: Packet, at: Sequence[Stand], *, last_only: bool = False) -> Explanation:
     """What happens to this packet at each of the stands, and why. `profile` is the one that the stands were made with."""
     question = _question(packet)
     way = _way(site, packet, question)
@@ -125,7 +132,7 @@ def explain(site: Site, policy: Policy, profile: str, packet: Packet, at: Sequen
     declared = tuple(_declared(site, policy, profile, packet, way))
     unpublished = question is not None and way is not None and _is_unpublished(site, packet, question, way)
     verdicts = tuple(_verdict(site, policy, packet, way, stand) for stand in at) if way is not None else ()
-    return Explanation(packet, way, steps, declared, tuple(_care(site, policy, packet)), unpublished, verdicts)
+    return Explanation(packet, way, steps, declared, tuple(_care(site, policy, packet)), unpublished, verdicts, last_only)
 
 
 def way_of_packet(site: Site, packet: Packet) -> Way | None:

@@ -122,3 +122,24 @@ def test_a_profile_that_the_policy_check_refuses_is_told_hop_by_hop(capsys: pyte
     assert answer["promises"][0]["path"] == "segment lte → rtr-backup[lte0 → offices0] → sw-core[p-backup]"
     assert [exit_["path"] is not None for exit_ in answer["exits"] if exit_["exit"] == "backup-4g"] == [True]
     assert answer["next"]["guards"] == [{"device": "rtr-backup", "guard": "lte0"}], "the backup router that everyone forgets"
+
+
+def test_several_devices_are_named_after_one_option_or_several(capsys: pytest.CaptureFixture[str]) -> None:
+    _, together = as_json(capsys, "--dead", "fw-ext", "vpn", "--distrust", "fw-int")
+    _, apart = as_json(capsys, "--dead", "fw-ext", "--distrust", "fw-int", "--dead", "vpn")
+    assert together == apart
+    assert together["without"] == ["fw-ext", "fw-int", "vpn"]
+
+
+def test_an_empty_profile_is_not_the_default_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--profile", "")
+    assert (code, out) == (3, "")
+    assert "there is no isolation profile ''" in err
+
+
+def test_a_lost_firewall_leaves_the_transit_open_and_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys)
+    assert "  if fw-int is lost: but nothing else stops what it sends through ght to the internet" in out.splitlines()
+    assert out.count("stopped there by fw-int[ght0]") == 2
+    _, out, _ = run(capsys, "--dead", "fw-int")
+    assert out.count("NO GUARD STOPS IT THERE") == 2

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from orchestrator.cli import main
+from tests.unit.broken_files import copy_files, edit
 
 ROOT = Path(__file__).parents[2]
 PORTAL = ("--from", "sister-public", "--to", "imaging-portal", "--service", "tcp/443")
@@ -84,6 +85,25 @@ def test_only_the_stages_that_are_asked_for_are_open(capsys: pytest.CaptureFixtu
     assert len(four["open"]) == 5
 
 
+def test_asked_of_one_stage_only_it_says_the_same_of_the_packet(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which stage opens it, and that the cut guards its way, is no matter of which stage was asked for."""
+    (packet,) = explained(capsys, "--from", "198.51.100.10", "--to", "203.0.113.22", "--service", "tcp/25", "--stage", "P7-public")[
+        "packets"
+    ]
+    assert [verdict["after"] for verdict in packet["verdicts"]] == ["P7-public"]
+    assert (packet["opened_by"], packet["guarded"]) == ("P1-inbound-mail", True)
+    asked = ("--from", "10.20.22.10", "--to", "198.51.100.99", "--service", "tcp/9000", "--stage", "P8-lift")
+    _, out, _ = run(capsys, "explain", *asked)
+    assert "guards nothing on this way" not in out
+    assert "no layer of ours is left" in out
+
+
+def test_an_empty_profile_is_not_the_default_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "explain", *PORTAL, "--profile", "")
+    assert code == 3
+    assert "there is no isolation profile ''" in err
+
+
 def test_a_conversation_that_no_device_can_tell_apart_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "explain", "--from", "ws-backup", "--to", "198.51.100.10", "--service", "tcp/443")
     assert code == 0
@@ -148,6 +168,14 @@ def test_without_graphviz_mermaid_and_the_matrix_are_drawn_and_an_svg_says_what_
     assert "apt-get install graphviz" in err
     assert run(capsys, "graph")[1].startswith("flowchart TB")
     assert run(capsys, "graph", "--of", "flows", "--format", "svg")[0] == 0
+
+
+def test_a_policy_whose_own_tests_fail_is_drawn_all_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    inventory, policy = copy_files(tmp_path)
+    edit(policy / "tests.yaml", "expect: blocked", "expect: passes")
+    code, out, err = run(capsys, "graph", "--policy", str(policy), "--inventory", str(inventory))
+    assert (code, err) == (0, "")
+    assert out.startswith("flowchart")
 
 
 def test_the_json_holds_nodes_and_edges(capsys: pytest.CaptureFixture[str]) -> None:
