@@ -12,9 +12,10 @@ from typing import NamedTuple
 from orchestrator.domain.checks.problem import Key, Problem, in_policy
 from orchestrator.domain.expectation_points import Point, Points
 from orchestrator.domain.expectations import Expectation
-from orchestrator.domain.explaining import Guard, Source, explain, way_of_packet
+from orchestrator.domain.explaining import Guard, Source, explain
 from orchestrator.domain.network import Site
 from orchestrator.domain.packet_ends import Packet, packets_between, service_text
+from orchestrator.domain.packet_ways import way_of_packet
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.questions import Way
 from orchestrator.errors import InputError

@@ -20,9 +20,10 @@ from orchestrator.domain.compile import elements_along, elements_of, prefix_of
 from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Grain, Prefix, Site
 from orchestrator.domain.packet_ends import Packet
+from orchestrator.domain.packet_ways import question_of, way_of_packet
 from orchestrator.domain.policy import Flow, Partner, Policy
 from orchestrator.domain.profiles import kept_flows
-from orchestrator.domain.questions import Question, Way, inside_way, publication, way_of
+from orchestrator.domain.questions import Question, Way, publication
 from orchestrator.domain.stands import Stand
 from orchestrator.domain.topology import Hop, exit_of
 from orchestrator.errors import Refused
@@ -126,36 +127,13 @@ class Explanation:
 
 def explain(site: Site, policy: Policy, profile: str, packet: Packet, at: Sequence[Stand], *, last_only: bool = False) -> Explanation:
     """What happens to this packet at each of the stands, and why. `profile` is the one that the stands were made with."""
-    question = _question(packet)
-    way = _way(site, packet, question)
+    question = question_of(packet)
+    way = way_of_packet(site, packet)
     steps = tuple(_steps(site, packet, way)) if way is not None else ()
     declared = tuple(_declared(site, policy, profile, packet, way))
     unpublished = question is not None and way is not None and _is_unpublished(site, packet, question, way)
     verdicts = tuple(_verdict(site, policy, packet, way, stand) for stand in at) if way is not None else ()
     return Explanation(packet, way, steps, declared, tuple(_care(site, policy, packet)), unpublished, verdicts, last_only)
-
-
-def way_of_packet(site: Site, packet: Packet) -> Way | None:
-    """None when the routes of the inventory lead nowhere."""
-    return _way(site, packet, _question(packet))
-
-
-def _question(packet: Packet) -> Question | None:
-    """None for a packet within the site."""
-    if packet.direction == "inside":
-        return None
-    inner, outer = packet.inner, packet.outer
-    return Question(packet.direction, inner.address, outer.address, outer.zone, packet.service, packet.terminates_on)
-
-
-def _way(site: Site, packet: Packet, question: Question | None) -> Way | None:
-    if question is not None:
-        return way_of(site, question)
-    owners = [site.owners.get(end.address) for end in (packet.source, packet.destination)]
-    start, end = (site.hosts_by_name.get(owner[0].name) if owner is not None else None for owner in owners)
-    if start is None or end is None:
-        return None
-    return inside_way(site, start, end, packet.service, packet.source.address.version)
 
 
 def _in_order(packet: Packet, way: Way) -> tuple[Hop, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from orchestrator.domain.check_probes import check_probes
 from orchestrator.domain.compile import elements_along, is_guarded
 from orchestrator.domain.composition import Composition
 from orchestrator.domain.composition_proof import prove_openings
@@ -114,6 +115,8 @@ def plan_stage(
     profiles = {layer.profile for layers in layers_in_force.values() for layer in layers}
     sacrificed = [item.care for profile in policy.profiles if profile.name in profiles for item in profile.sacrifices]
     probes, unprobed = stage_probes(site, policy, pairs, after, sacrificed=sacrificed)
+    asked, unasked = check_probes(site, policy, stage, after)
+    known = {probe.id for probe in probes}
     overlay = policy.rehearsal
     return Plan(
         site=site.name,
@@ -125,8 +128,8 @@ def plan_stage(
         rehearsal=overlay is not None,
         devices=_devices(site, changes, render, until=_closes_by_itself(pairs)),
         becomes_possible=tuple(changes.possible),
-        probes=probes,
-        unprobed=unprobed,
+        probes=(*probes, *(probe for probe in asked if probe.id not in known)),
+        unprobed=(*unprobed, *unasked),
         confirm_window_s=_seconds(overlay.confirm_window if overlay else stage.confirm_window),
         observation_s=_seconds(overlay.observation if overlay else stage.observation),
         expires_after_s=_seconds(stage.plan_expiry),

@@ -35,6 +35,7 @@ RULES: Mapping[str, str] = {
     "composition": "What a device would let through must be let through by our layer and by the site's own rules.",
     "not-modelled": "A device holds something inside our own layer that cannot be reasoned about.",
     "packet-set-too-complex": "The set of packets has too many parts to be proved about.",
+    "check-contradicted": "The stage would let pass what one of its own checks wants blocked.",
     "mixed-expiry": "Flows that close by themselves and flows that do not cannot share one plan.",
     "lift-needs-its-own-plan": "Lifting the layer is not the opening of a flow; this version does not plan it.",
     "windows-not-yet": "Dated windows that close by themselves are not applied by this version.",

@@ -13,10 +13,10 @@ from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.domain.check import EACH_BY_ITSELF, TOGETHER
 from orchestrator.domain.expectation_points import Point, Points
 from orchestrator.domain.expectation_run import outcomes
-from orchestrator.domain.explaining import way_of_packet
 from orchestrator.domain.network import Site
 from orchestrator.domain.packet_elements import packets_of
 from orchestrator.domain.packet_ends import packets_between
+from orchestrator.domain.packet_ways import way_of_packet
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.questions import Way, addresses_in
 from orchestrator.domain.services import FlowService
