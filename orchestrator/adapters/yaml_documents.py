@@ -22,6 +22,7 @@ from orchestrator.errors import Finding, PolicyError
 
 Key = str | int
 MOST_VALUES = 1_000_000
+MOST_BYTES = 64 * 1024 * 1024
 DEEPEST = 60
 
 
@@ -58,7 +59,11 @@ def read_document(path: Path) -> Document:
 
     Raises PolicyError (file, line, message, advice) for unreadable files, bad YAML and duplicate keys.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device read until the memory is full
+        raise PolicyError((Finding(str(path), 1, "cannot be read: it is no file", "put a file there, or take it away"),))
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise PolicyError((Finding(str(path), 1, f"is larger than {MOST_BYTES // 1024 // 1024} MiB", "split it into several files"),))
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(
