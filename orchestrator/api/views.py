@@ -106,7 +106,7 @@ def gates(state: SiteState, declared: Stage, now: datetime) -> list[Json]:
 
 def waiver(state: SiteState, waiver: Waiver, now: datetime) -> Json:
     """`in_force`: whether it stands for its gate now."""
-    return {**asdict(waiver), "state": waiver.state.value, "in_force": waiver.in_force(now) and state.counts(waiver.rehearsal)}
+    return {**asdict(waiver), "state": waiver.state.value, "in_force": waiver in state.waivers_in_force(now)}
 
 
 def attestation(attestation: Attestation, now: datetime) -> Json:

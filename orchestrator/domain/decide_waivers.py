@@ -50,6 +50,9 @@ def grant(state: SiteState, command: GrantWaiver, now: datetime, make: EventMake
     """WaiverGranted, by another person than who requested it. Raises NotAllowed (rule `waiver-needs-a-second-person`)."""
     waiver = _known(state, command.waiver)
     waivers.after(waiver.state, E.WAIVER_GRANTED, waiver.id)
+    if waiver.seq < conditions.in_force(state).keys_since:
+        message = f"the people's keys have been ratified anew since {waiver.id} was requested"
+        raise Stale(message, rule="digest-moved", advice="request it again")
     if command.actor == waiver.requested_by or not _two_authorities(state, waiver, command.actor, now):
         raise NotAllowed(
             f"{waiver.id} was requested by {waiver.requested_by}: who asks does not grant, nor does a deputy by the same authority",
@@ -70,17 +73,21 @@ def end(state: SiteState, command: EndWaiver, _now: datetime, make: EventMaker) 
 
 
 def _two_authorities(state: SiteState, waiver: Waiver, granter: str, now: datetime) -> bool:
-    """Neither acts by what only the other has lent them."""
-    pairs = ((granter, waiver.requested_by, now), (waiver.requested_by, granter, moment(waiver.requested_at)))
-    return all(not ROLES_OF[Verb.WAIVER].isdisjoint(_roles_without(state, person, other, at)) for person, other, at in pairs)
+    """Two different people's authority, as in a quorum: neither acts by what the other has lent them, nor both by what one
+    third person has."""
+    asking = _authorities(state, waiver.requested_by, moment(waiver.requested_at)) - {granter}
+    granting = _authorities(state, granter, now) - {waiver.requested_by}
+    return any(one != other for one in asking for other in granting)
 
 
-def _roles_without(state: SiteState, person: str, giver: str, at: datetime) -> frozenset[Role]:
+def _authorities(state: SiteState, person: str, at: datetime) -> set[str]:
+    """By whose authority the person could waive at that time: their own, or that of who has lent it to them."""
     policy = conditions.in_force(state).policy
     if person not in policy.people_by_name:
-        return frozenset()  # taken out of the policy since
-    running = [loan for loan in eligibility.loans(state) if loan.runs(at) and loan.giver != giver]
-    return standing.standing(policy, person, turns=standing.turns_at(policy, person, at), loans=running).roles
+        return set()  # taken out of the policy since
+    running = [loan for loan in eligibility.loans(state) if loan.runs(at)]
+    found = standing.standing(policy, person, turns=standing.turns_at(policy, person, at), loans=running)
+    return {whose for whose, roles in ((person, found.own), *found.lent.items()) if not ROLES_OF[Verb.WAIVER].isdisjoint(roles)}
 
 
 def _about(waiver: Waiver) -> dict[str, object]:

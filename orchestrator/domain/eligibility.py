@@ -28,7 +28,7 @@ def loans(state: SiteState) -> tuple[Loan, ...]:
     ratified = in_force(state)
     revoked = {name: moment(at) for name, at in state.revoked_delegations.items()}
     revoked |= {
-        loan.name: moment(ratified.at) for loan in state.grants.values() if loan.seq < ratified.keys_since and loan.name not in revoked
+        loan.name: moment(ratified.keys_at) for loan in state.grants.values() if loan.seq < ratified.keys_since and loan.name not in revoked
     }
     known = (*standing.loans_of(ratified.policy), *state.grants.values())
     return tuple(replace(loan, revoked_at=revoked.get(loan.name)) for loan in known)

@@ -55,6 +55,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         at=event.at,
         seq=event.seq,
         keys_since=before.keys_since if before is not None and same_keys else event.seq,
+        keys_at=before.keys_at if before is not None and same_keys else event.at,
     )
     return replace(state, ratified=ratified)
 

@@ -106,8 +106,10 @@ def _evidence(gate: EvidenceGate, asked: Asked) -> Lack | None:
 
 
 def _pieces(asked: Asked, kind: str) -> list[Evidence]:
+    """Of this incident: secrets that were rotated after the last one, or a zone eradicated then, prove nothing today."""
     state = asked.state
-    return [e for e in state.evidence if e.kind == kind and e.stage in (None, asked.stage) and state.counts(e.rehearsal)]
+    pieces = [e for e in state.evidence if e.kind == kind and e.stage in (None, asked.stage) and state.counts(e.rehearsal)]
+    return [e for e in pieces if not state.incident_since or moment(e.at) >= moment(state.incident_since)]
 
 
 def _attestation(gate: AttestationGate, asked: Asked) -> Lack | None:

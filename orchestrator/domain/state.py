@@ -166,8 +166,8 @@ class CareResult:
 
 @dataclass(frozen=True)
 class Ratified:
-    """The policy and inventory in force. `keys_since` is the ratification that put these keys in force: what was signed
-    before it was signed under others."""
+    """The policy and inventory in force. `keys_since` is the ratification that put these keys in force, `keys_at` its time:
+    what was signed before it was signed under others."""
 
     policy: Policy
     site: Site
@@ -177,6 +177,7 @@ class Ratified:
     at: str
     seq: int
     keys_since: int = -1
+    keys_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,11 +224,13 @@ class SiteState:
         return found if found is not None and self.counts(found.rehearsal) else None
 
     def waivers_in_force(self, now: datetime, stage: str | None = None) -> tuple[Waiver, ...]:
-        """Those that stand for a gate now: of one stage, or of all."""
+        """Those that stand for a gate now: of one stage, or of all. As with votes and delegations, what was asked for before
+        the people's keys were ratified anew stands for nothing: the key may be among those that were revoked."""
+        keys_since = self.ratified.keys_since if self.ratified is not None else -1
         return tuple(
             waiver
             for waiver in self.waivers.values()
-            if waiver.in_force(now) and self.counts(waiver.rehearsal) and stage in (None, waiver.stage)
+            if waiver.in_force(now) and waiver.seq > keys_since and self.counts(waiver.rehearsal) and stage in (None, waiver.stage)
         )
 
     def stage(self, name: str) -> StageStatus:

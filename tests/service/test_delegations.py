@@ -257,6 +257,18 @@ def test_it_ends_when_the_keys_are_ratified_anew_and_not_with_the_policy_alone()
     assert eligibility.roles_of(reopening.stages.state(), "director-duty", reopening.clock.now()) == {Role.DIRECTOR}
 
 
+def test_a_later_ratification_of_the_same_keys_does_not_bring_it_back_for_the_time_between() -> None:
+    reopening = after_the_cut()
+    grant(reopening, lending(reopening, "commander", "director-duty", Role.INCIDENT_COMMANDER))
+    reopening.allowed_signers += "# a key that was stolen is out\n"
+    reopening.ratify()
+    reopening.clock.wait(60)
+    between = reopening.clock.now()
+    reopening.clock.wait(60)
+    reopening.ratify()
+    assert eligibility.roles_of(reopening.stages.state(), "director-duty", between) == {Role.DIRECTOR}
+
+
 def test_it_lends_nothing_before_it_is_in_the_log() -> None:
     reopening = after_the_cut()
     before = reopening.clock.now()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api import views
 from orchestrator.domain.commands import EndWaiver, GrantWaiver, RequestWaiver
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import stamp
@@ -95,6 +96,42 @@ def test_a_deputy_by_the_same_authority_is_no_second_person(asks: str, grants: s
         reopening.stages.do(GrantWaiver(grants, waiver))
     assert refusal.value.rule == "waiver-needs-a-second-person"
     reopening.stages.do(GrantWaiver("commander", waiver))
+    assert rules(reopening) == []
+
+
+def test_two_deputies_by_one_authority_are_no_two_authorities() -> None:
+    reopening = gated(SCANNED)
+    day = datetime(2026, 6, 24, tzinfo=UTC)
+    lent = tuple(
+        Delegation(
+            name=f"to-{taker}", giver="rssi", taker=taker, roles=(Role.SECURITY_OFFICER,),
+            starts=day, ends=day + timedelta(days=9), reason="leave",
+        )
+        for taker in ("eng-2", "eng-3")
+    )  # fmt: skip
+    reopening.policy = reopening.policy.model_copy(update={"delegations": lent})
+    reopening.ratify()
+    waiver = request(reopening, by="eng-2")
+    with pytest.raises(NotAllowed) as refusal:
+        reopening.stages.do(GrantWaiver("eng-3", waiver))
+    assert refusal.value.rule == "waiver-needs-a-second-person"
+    reopening.stages.do(GrantWaiver("commander", waiver))
+    assert rules(reopening) == []
+
+
+def test_it_ends_when_the_peoples_keys_are_ratified_anew() -> None:
+    reopening = gated(SCANNED)
+    waived(reopening)
+    asked = request(reopening)
+    reopening.allowed_signers = reopening.allowed_signers.replace("rssi ", "somebody ", 1)
+    reopening.ratify()
+    assert rules(reopening) == ["gate-missing:scanned"]
+    state, now = reopening.stages.state(), reopening.clock.now()
+    assert [views.waiver(state, item, now)["in_force"] for item in state.waivers.values()] == [False, False]
+    with pytest.raises(Stale) as refusal:
+        reopening.stages.do(GrantWaiver("commander", asked))
+    assert refusal.value.rule == "digest-moved"
+    waived(reopening, by="director-duty")
     assert rules(reopening) == []
 
 
