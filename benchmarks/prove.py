@@ -21,6 +21,7 @@ JOBS: dict[str, list[str]] = {
     "demo": ["-m", "orchestrator", "demo"],
     "bench-cutoff": ["-m", "benchmarks.cutoff"],
     "bench-policy": ["-m", "benchmarks.policy"],
+    "policy-mutation": ["-m", "tests.unit.test_policy_mutation"],
     "live-matrix": ["-m", "benchmarks.live_matrix"],
 }
 

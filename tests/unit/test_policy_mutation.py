@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice, product
@@ -112,4 +113,4 @@ def test_no_mutant_made_by_hand_survives(name: str) -> None:
 if __name__ == "__main__":
     every, left = survivors(mutants(policy()))
     print("\n".join(left))
-    print(f"{every} mutants that change what is reachable, {len(left)} survive: {1 - len(left) / every:.1%} refused")
+    print(json.dumps({"mutants": every, "survivors": len(left), "refused_share": round(1 - len(left) / every, 4)}))
