@@ -64,7 +64,7 @@ def lines(difference: PolicyDifference) -> Iterator[str]:
     yield _verdict(difference)
     yield from _of_packets("all stages together", {"": difference.overall} if difference.overall else {})
     yield from _of_packets("stage by stage", difference.reachability)
-    yield from _of_packets("on the devices, by the other inventory", difference.devices)
+    yield from _of_packets("on the devices, by another way", difference.devices)
     yield from _of_packets("through a cut", {f"{profile} on {device}": item for (profile, device), item in difference.cut.items()})
     for title, changes in (
         ("what a cut guards", difference.guards),
@@ -80,7 +80,9 @@ def lines(difference: PolicyDifference) -> Iterator[str]:
 def _verdict(difference: PolicyDifference) -> str:
     if difference.widens:
         packets = (difference.overall, *difference.cut.values(), *difference.devices.values())
-        return "IT WIDENS: " + ("packets become possible" if any(item.appears for item in packets) else "a cut stops less than before")
+        if any(item.appears for item in packets):
+            return "IT WIDENS: packets become possible"
+        return f"IT WIDENS: more passes by {', '.join(dict.fromkeys(change.place for change in difference.looser))}"
     if difference.inventory:
         return "it widens nothing that a stage or a cut lets pass; but the inventory describes another site: read what it says below"
     return "it widens nothing: no packet becomes possible"

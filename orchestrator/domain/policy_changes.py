@@ -35,19 +35,23 @@ class Change:
     before: str = ""
     after: str = ""
 
+    @property
+    def place(self) -> str:
+        return ".".join(part for part in (self.section, self.name, self.key) if part)
+
     def describe(self) -> str:
-        place = ".".join(part for part in (self.section, self.name, self.key) if part)
         if self.kind != "changed":
-            return f"{'+' if self.kind == 'added' else '-'} {place}"
-        return f"~ {place}: {self.before or '(nothing)'} → {self.after or '(nothing)'}"
+            return f"{'+' if self.kind == 'added' else '-'} {self.place}"
+        return f"~ {self.place}: {self.before or '(nothing)'} → {self.after or '(nothing)'}"
 
 
 @dataclass(frozen=True)
 class PolicyDifference:
     """`reachability`: stage → packets that it opens, and no longer opens; `overall` is of all stages together, where a
     flow that only moves to another stage makes no difference. `cut`: (profile, device) → what passes the cut itself, where
-    both cut there. `devices`: when the inventories differ, what the same stages open on each device of flow grain, as
-    that device sees it. `looser`: those of `guards` by which a cut stops less than before."""
+    both cut there. `devices`: when flows go another way, what all stages open on each device of flow grain, as that
+    device sees it. `looser`: the changes by which more passes than these packets show: a cut that stops less, a stage that
+    lifts the layer, networks within a tunnel."""
 
     overall: Difference
     reachability: Mapping[str, Difference]
@@ -91,9 +95,9 @@ def between(
         overall=between_policies(one, other),
         reachability=stage_by_stage(one, other),
         cut=cut,
-        devices=_on_devices(before, after) if before[0] != after[0] else {},
+        devices=_on_devices(before, after) if before[0] != after[0] or _ways(one) != _ways(other) else {},
         guards=tuple(guards),
-        looser=tuple(looser),
+        looser=(*looser, *_lifting(one, other), *_tunnels(one, other)),
         order=tuple(_of_sections(one, other, ORDER)) + tuple(_turned(one, other)),
         people=(*_of_sections(one, other, PEOPLE), *ratification),
         keys=tuple(_keys(keys_before, keys_after)) if keys_before is not None and keys_after is not None else (),
@@ -139,6 +143,30 @@ def _stops_less(old: Layer, new: Layer | None) -> bool:
         return True
     concerned = old.scope or EVERYTHING
     return bool(new.scope) and any(without_prefixes(prefix, new.scope) for prefix in concerned)
+
+
+def _ways(policy: Policy) -> tuple[frozenset[tuple[str, str | None, str | None]], frozenset[tuple[str, str]]]:
+    """What decides over which devices a flow goes, beside the inventory and its addresses."""
+    flows = frozenset((flow.name, flow.exit, flow.terminates_on) for flow in policy.flows)
+    return flows, frozenset((partner.name, partner.zone) for partner in policy.partners)
+
+
+def _lifting(one: Policy, other: Policy) -> Iterator[Change]:
+    before = {stage.name for stage in one.stages if stage.lifts}
+    for stage in other.stages:
+        if stage.lifts and stage.name not in before:
+            yield Change("stages", stage.name, "changed", "lifts", "false", "true")
+
+
+def _tunnels(one: Policy, other: Policy) -> Iterator[Change]:
+    """Of a flow that both have, networks within its tunnel that were not declared, or a tunnel that became opaque."""
+    before = {flow.name: flow.ipsec for flow in one.flows}
+    for flow in other.flows:
+        old, new = before.get(flow.name), flow.ipsec
+        if old is None or new is None or old.opaque:
+            continue
+        if new.opaque or any(without_prefixes(network, old.inner) for network in new.inner):
+            yield Change("flows", flow.name, "changed", "ipsec", *_told(old.model_dump(mode="json"), new.model_dump(mode="json")))
 
 
 def _reach(layer: Layer) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.domain.policy_changes import PolicyDifference, between
 from orchestrator.settings import StateDirectory
-from orchestrator.wiring_policy import read_files
+from orchestrator.wiring_policy import Read, read_files
 from tests.unit.broken_files import copy_files, edit
 
 PAYMENT = ("flows.yaml", "    services: [tcp/8443]\n", "    services: [tcp/8443, tcp/8080]\n")
@@ -29,6 +29,11 @@ def _changed(folder: Path, *edits: tuple[str, str, str], inventory: tuple[str, s
         edit(new_inventory, *inventory)
     one, other = read_files(state, old_inventory, old_policy, False), read_files(state, new_inventory, new_policy, False)
     return between((one.site, one.policy), (other.site, other.policy))
+
+
+def _valmont(folder: Path) -> Read:
+    inventory, policy = copy_files(folder)
+    return read_files(StateDirectory(folder / "state"), inventory, policy, False)
 
 
 def test_the_same_files_differ_in_nothing(tmp_path: Path) -> None:
@@ -137,6 +142,33 @@ def test_a_translation_nearer_to_the_hosts_widens_what_the_next_firewall_lets_th
     assert not difference.looser
     assert difference.widens
     assert any(line.startswith("+ 10.20.12.") for line in difference.devices["fw-ext"].describe())
+
+
+def test_a_flow_by_another_exit_is_told_on_the_devices_that_it_no_longer_crosses(tmp_path: Path) -> None:
+    """The backup line has no firewall: its packets are the same, and the firewall of the fibre sees none of them."""
+    read = _valmont(tmp_path)
+    flows = tuple(flow.model_copy(update={"exit": "backup-4g"}) if flow.name == "sms" else flow for flow in read.policy.flows)
+    difference = between((read.site, read.policy), (read.site, read.policy.model_copy(update={"flows": flows})))
+    assert not difference.overall
+    assert {line[0] for line in difference.devices["fw-ext"].describe()} == {"-"}
+
+
+def test_another_stage_that_lifts_the_layer_widens(tmp_path: Path) -> None:
+    read = _valmont(tmp_path)
+    lifting = read.policy.stage("P8-lift")
+    stages = (*(stage for stage in read.policy.stages if stage != lifting), lifting.model_copy(update={"name": "P9-lift"}))
+    difference = between((read.site, read.policy), (read.site, read.policy.model_copy(update={"stages": stages})))
+    assert [change.place for change in difference.looser] == ["stages.P9-lift.lifts"]
+    assert difference.widens
+
+
+def test_a_network_more_within_a_tunnel_widens(tmp_path: Path) -> None:
+    inner = ("flows.yaml", 'inner: [10.20.28.0/24, "', 'inner: [10.20.28.0/24, 10.20.21.0/24, "')
+    difference = _changed(tmp_path, inner)
+    assert [change.place for change in difference.looser] == ["flows.staff-vpn.ipsec"]
+    assert difference.widens
+    less = _changed(tmp_path / "less", ("flows.yaml", 'inner: [10.20.28.0/24, "', 'inner: [10.20.28.0/25, "'))
+    assert not less.widens
 
 
 def test_the_command_says_first_whether_it_widens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
