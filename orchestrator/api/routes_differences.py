@@ -29,5 +29,6 @@ def difference(stage: str, person: Person, stages: TheStages, devices: bool = Fa
             }
             for name, item in found.devices.items()
         },
+        "guards": dict(found.guards),
         "unknown": dict(found.unknown),
     }

@@ -35,6 +35,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield device
         yield from (f"  + {box}" for box in boxes["appears"])
         yield from (f"  - {box}" for box in boxes["disappears"])
+    for device, why in answer["guards"].items():
+        yield f"{device}: {why}"
     for device, why in answer["unknown"].items():
         yield f"{device}: {why}" if device else why
     if answer["text_moved"]:

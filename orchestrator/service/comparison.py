@@ -6,7 +6,7 @@ Asked by people ("why is it stale?", "is that device as we voted?"); it decides 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain import conditions
 from orchestrator.domain.differences import between_plans, from_plan_to_device
@@ -24,16 +24,18 @@ LAID = frozenset({StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVIN
 
 @dataclass(frozen=True)
 class Comparison:
-    """`devices`: those that differ. `unknown`: device → why it cannot be told. `text_moved`: the plans let the same
-    packets pass, and are not the same text (another epoch of the policy, another order)."""
+    """`devices`: those that differ in what is opened. `guards`: device → what of its layer or its coarse guards is not as it
+    should be. `unknown`: device → why it cannot be told. `text_moved`: the plans open and release the same, and are not
+    the same text (another epoch of the policy, another order)."""
 
     devices: Mapping[str, Difference]
     unknown: Mapping[str, str]
+    guards: Mapping[str, str] = field(default_factory=dict)
     text_moved: bool = False
 
     @property
     def same(self) -> bool:
-        return not self.devices and not self.unknown and not self.text_moved
+        return not self.devices and not self.unknown and not self.guards and not self.text_moved
 
 
 def with_plan_now(stages: Stages, actor: str, stage: str) -> Comparison:
@@ -44,8 +46,8 @@ def with_plan_now(stages: Stages, actor: str, stage: str) -> Comparison:
         fresh = stages.planner.plan(state, stage, planned.partners)
     except (Refused, UsageError) as refusal:
         return Comparison({}, {"": f"it cannot be planned now: {refusal}"})
-    found = between_plans(planned, fresh)
-    return Comparison(found, {}, text_moved=not found and planned.digest != fresh.digest)
+    found, guards = between_plans(planned, fresh), between_releases(planned, fresh)
+    return Comparison(found, {}, guards, text_moved=not found and not guards and planned.digest != fresh.digest)
 
 
 def with_devices(stages: Stages, actor: str, stage: str) -> Comparison:
@@ -58,17 +60,20 @@ def with_devices(stages: Stages, actor: str, stage: str) -> Comparison:
     steps = DeviceSteps(stages.collaborators, stages.journal, stage, _nothing_is_sent)
     devices: dict[str, Difference] = {}
     unknown: dict[str, str] = {}
+    guards: dict[str, str] = {}
     for name, seen in steps.read([device.device for device in planned.devices]).items():
         if isinstance(seen, str):
             unknown[name] = seen
             continue
         try:
-            devices |= from_plan_to_device(expected, {name: seen}, {name: state.device(name).held_by_others(stage)})
+            if not (set(state.device(name).slots) - set(seen.slots)):  # without its layer a device opens nothing and stops nothing
+                devices |= from_plan_to_device(expected, {name: seen}, {name: state.device(name).held_by_others(stage)})
         except Refused as refusal:  # a line that nobody models: what passes cannot be told
             unknown[name] = str(refusal)
-        if wrong := _guards(state, planned, seen, name, laid):
-            unknown[name] = wrong
-    return Comparison(devices, unknown)
+        wrong = [told for told in (_layer(state, seen, name), _guards(state, planned, seen, name, laid)) if told]
+        if wrong:
+            guards[name] = "; ".join(wrong)
+    return Comparison(devices, unknown, guards)
 
 
 def _nothing_is_sent() -> None:
@@ -86,6 +91,31 @@ def _planned(state: SiteState, stage: str) -> Plan:
 def _without_openings(plan: Plan) -> Plan:
     devices = tuple(device.model_copy(update={"change": device.change.model_copy(update={"openings": ()})}) for device in plan.devices)
     return plan.model_copy(update={"devices": devices})
+
+
+def between_releases(planned: Plan, fresh: Plan) -> dict[str, str]:
+    """Coarse guards that only one of the two releases whole: no packet of the openings shows them."""
+    one, other = ({item.device: set(item.change.releases) for item in plan.devices} for plan in (planned, fresh))
+    found = {}
+    for name in sorted({*one, *other}):
+        come, gone = other.get(name, set()) - one.get(name, set()), one.get(name, set()) - other.get(name, set())
+        told = [
+            f"{word} {', '.join(sorted(names))}" for word, names in (("now also releases", come), ("no longer releases", gone)) if names
+        ]
+        if told:
+            found[name] = "; ".join(told)
+    return found
+
+
+def _layer(state: SiteState, seen: Observed, device: str) -> str:
+    """Whether the layer itself lies there. Without it everything passes that the site's own rules let, whatever is opened."""
+    expected = state.device(device).slots
+    if missing := sorted(set(expected) - set(seen.slots)):
+        return f"the layer {', '.join(missing)} is not there: what it should stop passes by the site's own rules"
+    if more := sorted(set(seen.slots) - set(expected)):
+        return f"the layer {', '.join(more)} is there, and the log knows nothing of it"
+    changed = sorted(name for name, content in expected.items() if content and seen.slots[name] != content)
+    return f"the content of the layer {', '.join(changed)} is not what was laid" if changed else ""
 
 
 def _guards(state: SiteState, plan: Plan, seen: Observed, device: str, laid: bool) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.layer import Element
 from orchestrator.errors import Stale
-from orchestrator.service.comparison import with_devices, with_plan_now
+from orchestrator.service.comparison import between_releases, with_devices, with_plan_now
 from orchestrator.simulation.device import Fault
 from tests.service.reopening import after_the_cut
 from tests.service.test_execution import LIFELINES, MAIL
@@ -60,7 +60,39 @@ def test_a_guard_that_a_colleague_shut_again_is_told() -> None:
     device, ports = next(iter(released.items()))
     ports.clear()
     told = with_devices(reopening.stages, "auditor", LIFELINES)
-    assert "closed and should be released" in told.unknown[device]
+    assert "closed and should be released" in told.guards[device]
+    assert not told.same
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_layer_that_a_colleague_flushed_is_never_the_same_and_not_told_as_less_that_passes(opened: bool) -> None:
+    """Without the layer the openings are gone as well, and everything passes that the site's own rules let."""
+    reopening = after_the_cut()
+    if opened:
+        reopening.open(LIFELINES)
+    else:
+        reopening.stages.plan("eng-1", LIFELINES)
+    machine = reopening.hospital.machines["fw-ext"]
+    machine.slots.clear()
+    machine.opened.clear()
+    told = with_devices(reopening.stages, "auditor", LIFELINES)
+    assert not told.same
+    assert "is not there: what it should stop passes" in told.guards["fw-ext"]
+    assert "fw-ext" not in told.devices
+
+
+def test_a_guard_that_only_the_plan_made_now_releases_is_told() -> None:
+    """No packet of the openings shows it: an interface that is released whole opens whatever lies behind it."""
+    reopening = after_the_cut()
+    planned = reopening.stages.plan("eng-1", LIFELINES).stage(LIFELINES).plan
+    assert planned is not None
+    released = {item.device: item.change.releases for item in planned.devices if item.change.releases}
+    assert released
+    without = tuple(item.model_copy(update={"change": item.change.model_copy(update={"releases": ()})}) for item in planned.devices)
+    narrower = planned.model_copy(update={"devices": without})
+    assert between_releases(narrower, planned) == {device: f"now also releases {', '.join(names)}" for device, names in released.items()}
+    assert between_releases(planned, narrower) == {device: f"no longer releases {', '.join(names)}" for device, names in released.items()}
+    assert between_releases(planned, planned) == {}
 
 
 def test_a_plan_that_moved_is_told_as_packets() -> None:
