@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain import conditions, eligibility, gate_answers, stages
+from orchestrator.domain import conditions, eligibility, gate_answers, plannable, stages
 from orchestrator.domain.duties import ROLES_OF, Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.gate_answers import Conversation
@@ -65,8 +65,9 @@ class Lack:
 
 @dataclass(frozen=True)
 class StageNext:
-    """One stage. `step`: what comes next for it: `plan`, `vote`, `apply`, `wait` (it is under way), `revert`, `done`, or
-    `not-yet` (something that it lacks first). `votes`: role → who could vote now, of what is still needed.
+    """One stage. `step`: what comes next for it: `plan` (also again, where its plan would be refused), `vote`, `apply`, `wait`
+    (it is under way), `revert`, `done`, or `not-yet` (something that it lacks first). `votes`: role → who could vote now, of
+    what is still needed.
 
     `openings` can be opened now; `held` cannot, because of `lacks`; `quickest` of these is lifted first. `earliest`: when
     a first part of it could be applied, None when nobody can say; `exact` as in `Lack`. `unreachable`: why it never opens.
@@ -136,13 +137,14 @@ class _Looking:
         if E.STAGE_PLANNED not in stages.TABLE[status.state]:
             return StageNext(stage, status.state, "revert", f"orchestrator stage revert {stage.name}", {}, held=conversations)
         own = tuple(self._lacks(stage, status, conversations))
+        own += tuple(self._not_planned(stage, status, _without(conversations, _held(conversations, own))))
         lacks = (*self._everywhere, *own)
         held = _held(conversations, lacks)
-        ready = [pair for pair in conversations if pair not in held]
+        ready = _without(conversations, held)
         times = [[lack for lack in lacks if lack.holds_back(pair)] for pair in conversations]
         earliest, exact = _earliest(times, self._now)
         before_applying = _held(conversations, own)  # a plan and its votes wait for nothing else
-        step, advice = self._step(stage, status, [pair for pair in conversations if pair not in before_applying])
+        step, advice = self._step(stage, status, _without(conversations, before_applying))
         possible = [lack for lack in lacks if lack.lifted_at is not None]
         never = [lack for lack in lacks if lack.never]
         return StageNext(
@@ -150,7 +152,7 @@ class _Looking:
             state=status.state,
             step=step,
             advice=advice,
-            votes=self._votes(stage, status),
+            votes=self._votes(stage, StageStatus(stage.name) if step == "plan" else status),
             openings=tuple(sorted((self._opening(stage, pair) for pair in ready), key=_order)),
             held=held,
             lacks=lacks,
@@ -215,6 +217,14 @@ class _Looking:
             message = "dated windows that close by themselves are not applied by this version"
             yield Lack(Unmet(_NEVER[1], message, "leave it closed", flows=closing), None, exact=True, never=True)
         yield from self._no_quorum(stage, status)
+
+    def _not_planned(self, stage: Stage, status: StageStatus, ready: list[Conversation]) -> Iterator[Lack]:
+        """What the planner itself would refuse, asked when nothing else holds these back."""
+        if ready and status.state not in stages.VOTING and self._state.posture is not SitePosture.NORMAL:
+            partners = dict.fromkeys(partner for _, partner in ready if partner is not None)
+            unmet = plannable.obstacle(self._state, stage.name, partners)
+            if unmet is not None:
+                yield Lack(replace(unmet, partners=tuple(partners)), None, exact=False)
 
     def _usual(self, unmet: Unmet, *, never: bool = False) -> Lack:
         return self._lack(unmet, self._now + unmet.takes if unmet.takes is not None else None, exact=unmet.exact, never=never)
@@ -283,16 +293,23 @@ class _Looking:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _step(self, stage: Stage, status: StageStatus, ready: list[Conversation]) -> tuple[str, str]:
-        if status.state is StageState.APPROVED:
-            return "apply", f"orchestrator stage apply {stage.name}"
-        if status.state in stages.VOTING:
-            return "vote", f"orchestrator stage vote {stage.name} --key FILE"
-        if not ready:
+        if not ready or self._state.posture is SitePosture.NORMAL:
             return "not-yet", f"orchestrator stage show {stage.name}"
+        if status.state not in stages.VOTING or plannable.moved(self._state, status):
+            return "plan", self._plan(stage, ready)
+        if not set(conditions.asked_for(self._state, stage)) <= set(ready):  # it opens to all of its partners or to none
+            return "plan", f"{self._plan(stage, ready)} (without those held back, votes anew), or lift what holds them back"
+        if status.state is not StageState.APPROVED:
+            return "vote", f"orchestrator stage vote {stage.name} --key FILE"
+        if self._everywhere:
+            return "not-yet", self._everywhere[0].unmet.advice
+        return "apply", f"orchestrator stage apply {stage.name}"
+
+    def _plan(self, stage: Stage, ready: list[Conversation]) -> str:
         partners = list(dict.fromkeys(partner for _, partner in ready if partner is not None))
         everybody = {partner for _, partner in conditions.conversations(self._state, stage)}
         only = "" if everybody == set(partners) else "".join(f" --partner {partner}" for partner in partners)
-        return "plan", f"orchestrator stage plan {stage.name}{only}"
+        return f"orchestrator stage plan {stage.name}{only}"
 
     def _opening(self, stage: Stage, pair: Conversation) -> Opening:
         flow, partner = pair
@@ -300,6 +317,11 @@ class _Looking:
         assert partner is not None
         application = self._policy.application(self._policy.flow(flow).application)
         return Opening(stage.name, flow, partner, application.name, application.criteria)
+
+
+def _without(conversations: tuple[Conversation, ...], held: tuple[Conversation, ...]) -> list[Conversation]:
+    taken = set(held)
+    return [pair for pair in conversations if pair not in taken]
 
 
 def _held(conversations: tuple[Conversation, ...], lacks: tuple[Lack, ...]) -> tuple[Conversation, ...]:

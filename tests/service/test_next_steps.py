@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from orchestrator.cli.stage_next import as_text
-from orchestrator.domain.commands import AttachEvidence
+from orchestrator.domain.commands import AttachEvidence, SayPartnerReady
 from orchestrator.domain.due_dates import Due, obligations
+from orchestrator.domain.events import EventType as E
 from orchestrator.domain.next_steps import NextSteps, StageNext, next_steps
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, UsageError
 from tests.api.server import Api, api_on
 from tests.service.reopening import DOCUMENT, Reopening, after_the_cut
 
@@ -95,6 +96,68 @@ def test_each_step_on_the_way_to_open_is_told() -> None:
     assert of(reopening, P0).votes == {Role.INCIDENT_COMMANDER: ("commander",)}
     reopening.vote("commander", P0)
     assert (of(reopening, P0).step, of(reopening, P0).votes) == ("apply", {})
+
+
+def new_keys(reopening: Reopening) -> None:
+    reopening.allowed_signers += "# a key that was stolen is out\n"
+    reopening.ratify()
+
+
+def new_policy(reopening: Reopening) -> None:
+    reopening.policy = reopening.policy.model_copy(update={"ratification": {Role.NETWORK_ENGINEER: 2}})
+    reopening.ratify()
+
+
+def one_partner_less(reopening: Reopening) -> None:
+    reopening.stages.do(SayPartnerReady("eng-1", "efs", False))
+
+
+def no_care(reopening: Reopening) -> None:
+    reopening.append(E.CHECK_RAN, {"results": [{"purpose": "care", "about": "offices-to-record", "check": "failed"}]})
+
+
+def go_on(reopening: Reopening, votes: tuple[str, ...]) -> None:
+    """As if nothing had happened since."""
+    if "commander" not in votes:
+        reopening.vote("commander", P0)
+    reopening.stages.apply("eng-1", P0)
+
+
+@pytest.mark.parametrize("votes", [("eng-2",), ("eng-2", "commander")])
+@pytest.mark.parametrize(
+    ("since", "step", "advice"),
+    [
+        (new_keys, "plan", "orchestrator stage plan P0-lifelines"),
+        (new_policy, "plan", "orchestrator stage plan P0-lifelines"),
+        (one_partner_less, "plan", "--partner hub-sante --partner national-services"),
+        (no_care, "not-yet", "orchestrator stage show P0-lifelines"),
+    ],
+)
+def test_what_would_be_refused_since_the_plan_was_made_is_not_said_to_be_the_next_step(
+    since: Callable[[Reopening], None], step: str, advice: str, votes: tuple[str, ...]
+) -> None:
+    reopening = after_the_cut()
+    reopening.evidence(P0)
+    reopening.stages.plan("eng-1", P0)
+    for person in votes:
+        reopening.vote(person, P0)
+    assert of(reopening, P0).step == ("apply" if "commander" in votes else "vote")
+    since(reopening)
+    found = of(reopening, P0)
+    assert found.step == step
+    assert advice in found.advice
+    assert "--partner efs" not in found.advice
+    with pytest.raises(Refused):
+        go_on(reopening, votes)
+
+
+def test_a_stage_that_no_layer_holds_back_is_not_said_to_be_openable() -> None:
+    reopening = after_the_cut(profile="vendors")
+    reopening.evidence(P0)
+    found = of(reopening, P0)
+    assert (found.step, found.openings, rules(found)) == ("not-yet", (), {"nothing-is-cut"})
+    with pytest.raises(UsageError):
+        reopening.stages.plan("eng-1", P0)
 
 
 def test_a_partner_is_held_back_alone_and_with_all_flows_to_them() -> None:
