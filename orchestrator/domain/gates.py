@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AwareDatetime, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.domain.network import Model, Name
-from orchestrator.domain.policy_words import Duration, StageName, Text
+from orchestrator.domain.policy_words import Duration, Moment, StageName, Text
 
 Weekday: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["22:00"])]
@@ -152,10 +152,16 @@ class WeeklyWindow(Model):
     """From, local time."""
     closes: ClockTime
     """To; not after `opens`: on the next day."""
-    not_before: AwareDatetime | None = None
+    not_before: Moment | None = None
     """A first date."""
-    not_after: AwareDatetime | None = None
+    not_after: Moment | None = None
     """A last date."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> WeeklyWindow:
+        if self.not_before is not None and self.not_after is not None and self.not_after <= self.not_before:
+            raise ValueError("`not_after` comes after `not_before`")
+        return self
 
 
 class WindowGate(SingleGate):

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.domain.network import Model, Name
-from orchestrator.domain.policy_words import Duration, Text
+from orchestrator.domain.policy_words import Duration, Moment, Text
 
 
 class Obligation(Model):
@@ -20,7 +20,7 @@ class Obligation(Model):
     """What people read."""
     kind: Literal["certificate", "mail-queue", "legal", "contract", "other"]
     """What falls due."""
-    due: AwareDatetime | None = None
+    due: Moment | None = None
     """A date; or:"""
     after_cut: Duration | None = None
     """A time after the first cut-off of the incident."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.domain.network import Model, Name
-from orchestrator.domain.policy_words import Role, Text
+from orchestrator.domain.policy_words import Moment, Role, Text
 
 
 class Person(Model):
@@ -37,9 +37,9 @@ class Delegation(Model):
     """Which of the giver's own roles."""
     applications: tuple[Name, ...] = ()
     """For the role of application owner: which of the giver's."""
-    starts: AwareDatetime
+    starts: Moment
     """From."""
-    ends: AwareDatetime
+    ends: Moment
     """To."""
     reason: str = Field(min_length=1)
     """Why."""
@@ -56,9 +56,9 @@ class Turn(Model):
 
     person: Name
     """Whose."""
-    starts: AwareDatetime
+    starts: Moment
     """From."""
-    ends: AwareDatetime
+    ends: Moment
     """To."""
 
     @model_validator(mode="after")

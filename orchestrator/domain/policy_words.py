@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.domain.network import Model
 
 DURATION = r"^\d+\s*[smhd]$"
+LONGEST_DAYS = 3650
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _duration(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*([smhd])", value)):
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,12})\s*([smhd])", value)):
+        seconds = int(match[1]) * _UNITS[match[2]]
+        if seconds > LONGEST_DAYS * 86400:
+            raise ValueError(f"a duration is at most {LONGEST_DAYS}d")
+        return timedelta(seconds=seconds)
     if isinstance(value, timedelta):
         return value
     raise ValueError("a duration is a whole number and a unit: 90s, 15m, 24h or 7d")
@@ -34,6 +38,16 @@ Duration = Annotated[
     PlainSerializer(_whole_seconds, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": DURATION, "examples": ["90s", "15m", "24h", "7d"]}),
 ]
+
+
+def _of_this_century(value: datetime) -> datetime:
+    """Near its ends the calendar cannot be reckoned with; and a number is read as seconds since 1970."""
+    if not 2000 <= value.year < 2100:
+        raise ValueError(f"a date of the years 2000 to 2099 is expected, not {value.isoformat()}")
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_of_this_century)]
 StageName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9-]{1,40}$")]
 
 

@@ -31,6 +31,29 @@ CASES = (
         after="P1-inbound-mail:",
     ),
     B(
+        "alternatives that all wait for it",
+        "stages.yaml",
+        "      - {evidence: mail-relay-rebuilt",
+        "      - any_of:\n"
+        "          - {predecessor: P1-inbound-mail, open_for: 1h, title: {en: a, fr: b}}\n"
+        "          - {predecessor: P2-care-exchange, open_for: 1h, title: {en: a, fr: b}}\n"
+        "      - {evidence: mail-relay-rebuilt",
+        "gates:",
+        "P1-inbound-mail can never open: it waits for P1-inbound-mail, P2-care-exchange",
+        "waits for none of the others",
+        after="P1-inbound-mail:",
+    ),
+    B(
+        "evidence that is too old at once",
+        "stages.yaml",
+        "fresh: 7d",
+        "fresh: 0s",
+        "fresh: 0s",
+        "mail-relay-rebuilt can never hold",
+        "such as 24h",
+        after="P1-inbound-mail:",
+    ),
+    B(
         "required twice",
         "stages.yaml",
         "{stage: P6-remote-maintenance}, {",

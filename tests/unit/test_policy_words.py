@@ -12,6 +12,7 @@ from tests.unit.broken_files import assert_found
 SMS = "    addresses: [10.20.12.10"
 CANARY = "    canary: {partner: sister-public}"
 P4 = "P4-images:"
+CHECKS = "checks: [website-waits"
 
 CASES = (
     # persons, time zone, compromised zones
@@ -53,6 +54,53 @@ CASES = (
         "write it like Europe/Paris",
     ),
     B("a way out of the time zones", "site.yaml", "Europe/Paris", "../../etc/passwd", "timezone:", "is no time zone", "write it like"),
+    B(
+        "a duration of ages",
+        "stages.yaml",
+        "fresh: 7d",
+        "fresh: 99999999999d",
+        "fresh:",
+        "at most 3650d",
+        "docs/policy.md",
+        "P1-inbound-mail:",
+    ),
+    B(
+        "a date at the end of the calendar",
+        "delegations.yaml",
+        "ends: 2027-01-01T00:00:00+01:00",
+        "ends: 9999-12-31T23:59:59-12:00",
+        "ends:",
+        "years 2000 to 2099",
+        "docs/policy.md",
+    ),
+    B(
+        "a number for a date",
+        "delegations.yaml",
+        "starts: 2026-01-01T00:00:00+01:00",
+        "starts: 5",
+        "starts:",
+        "not 1970-01-01",
+        "docs/policy.md",
+    ),
+    B(
+        "a window that is over before it begins",
+        "stages.yaml",
+        'closes: "18:00"',
+        'closes: "18:00", not_before: 2026-09-01T00:00:00Z, not_after: 2026-08-01T00:00:00Z',
+        "not_after",
+        "`not_after` comes after `not_before`",
+        "docs/policy.md",
+    ),
+    B(
+        "a person called as the log calls the server",
+        "people.yaml",
+        "manager-duty:",
+        "orchestrator:",
+        "orchestrator:",
+        "what the log calls the server",
+        "call the person otherwise",
+        found_after="",
+    ),
     B("no time zone", "site.yaml", "Europe/Paris", '""', "timezone:", "is no time zone", "write Europe/Paris"),
     B(
         "an unknown compromised zone",
@@ -242,8 +290,8 @@ CASES = (
     B(
         "an unknown check",
         "stages.yaml",
-        CANARY,
-        "    checks: [portal-for-gp]\n" + CANARY,
+        CHECKS,
+        "checks: [portal-for-gp, website-waits",
         "checks:",
         "unknown test 'portal-for-gp'",
         "did you mean portal-for-gps",
@@ -252,8 +300,8 @@ CASES = (
     B(
         "a check of a later stage",
         "stages.yaml",
-        CANARY,
-        "    checks: [website-after-p7]\n" + CANARY,
+        CHECKS,
+        "checks: [website-after-p7, website-waits",
         "checks:",
         "is about P3-outbound-mail, which need not be open",
         "P4-images or earlier",
@@ -262,8 +310,8 @@ CASES = (
     B(
         "a check that ends here",
         "stages.yaml",
-        CANARY,
-        "    checks: [portal-waits-for-gps]\n" + CANARY,
+        CHECKS,
+        "checks: [portal-waits-for-gps, website-waits",
         "checks:",
         "ends with P4-images, which is open",
         "holds afterwards",

@@ -15,6 +15,18 @@ NO_VOTE = (Role.AUDITOR, Role.PARTNER_CONTACT)
 PROPOSES = Role.NETWORK_ENGINEER
 
 
+RESERVED = {"orchestrator": "the server itself", "emergency": "the emergency command"}
+
+
+def reserved(site: Site, policy: Policy) -> Iterator[Problem]:
+    """Nobody is called what the log calls those who are no persons."""
+    del site
+    for person in policy.people:
+        if person.name in RESERVED:
+            message = f"{person.name} is what the log calls {RESERVED[person.name]}: a person of that name could not be told from it"
+            yield in_policy("people", person.name, message=message, advice="call the person otherwise")
+
+
 def owners(site: Site, policy: Policy) -> Iterator[Problem]:
     """An application's owner is one, and both sides say so; an auditor is nothing else."""
     del site

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from datetime import timedelta
 
 import networkx as nx
 
 from orchestrator.domain.checks.gate_places import mandatory, placed
 from orchestrator.domain.checks.problem import Key, Problem, in_policy, one_of
-from orchestrator.domain.gates import AttestationGate, EradicationGate, EvidenceGate, PartnerReadyGate, PredecessorGate, SingleGate
+from orchestrator.domain.gates import (
+    AllOf,
+    AnyOf,
+    AttestationGate,
+    EradicationGate,
+    EvidenceGate,
+    Gate,
+    PartnerReadyGate,
+    PredecessorGate,
+    SingleGate,
+)
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy, Stage
 
@@ -18,13 +29,9 @@ ERADICATION = "eradication"
 def order(site: Site, policy: Policy) -> Iterator[Problem]:
     """Cycles, named in full and once; a stage that waits for itself or twice for the same one."""
     del site
-    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph = _waits(policy)
     for stage in policy.stages:
-        for _, gate in mandatory(stage):
-            if isinstance(gate, PredecessorGate):
-                graph.add_edge(gate.predecessor, stage.name)
         for index, predecessor in enumerate(stage.requires):
-            graph.add_edge(predecessor.stage, stage.name)
             if any(earlier.stage == predecessor.stage for earlier in stage.requires[:index]):
                 where = ("stages", stage.name, "requires", index)
                 yield in_policy(*where, message=f"{predecessor.stage} is required twice", advice="keep one")
@@ -37,6 +44,43 @@ def order(site: Site, policy: Policy) -> Iterator[Problem]:
         if any(other.lifts for other in policy.stages if other.name in {item.stage for item in stage.requires}):
             message = f"{stage.name} comes after the stage that lifts the layer: there is nothing left to open"
             yield in_policy("stages", stage.name, "requires", message=message, advice="let it come before")
+
+
+def _waits(policy: Policy) -> nx.DiGraph[str]:
+    """What each stage must have before it, whatever alternatives it has."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for stage in policy.stages:
+        graph.add_edges_from((gate.predecessor, stage.name) for _, gate in mandatory(stage) if isinstance(gate, PredecessorGate))
+        graph.add_edges_from((needed.stage, stage.name) for needed in stage.requires)
+    return graph
+
+
+def reachable(site: Site, policy: Policy) -> Iterator[Problem]:
+    """Stages that never open although no requirement is a cycle: every alternative of one of their gates waits for them."""
+    del site
+    possible: set[str] = set()
+    while found := {stage.name for stage in policy.stages if stage.name not in possible and _may_open(stage, possible)}:
+        possible |= found
+    for stage in policy.stages if nx.is_directed_acyclic_graph(_waits(policy)) else ():  # cycles are named by `order`
+        if all(_may_hold(gate, possible) for gate in stage.gates):
+            continue  # it can open, or waits for one that is named here
+        awaited = [gate.predecessor for _, gate in placed(stage) if isinstance(gate, PredecessorGate)]
+        names = [name for name in (*(needed.stage for needed in stage.requires), *awaited) if name not in possible]
+        message = f"{stage.name} can never open: it waits for {', '.join(dict.fromkeys(names))}, which cannot be open before it"
+        advice = "give it, or one of these, a way that waits for none of the others"
+        yield in_policy("stages", stage.name, "gates", message=message, advice=advice)
+
+
+def _may_open(stage: Stage, possible: Set[str]) -> bool:
+    return all(needed.stage in possible for needed in stage.requires) and all(_may_hold(gate, possible) for gate in stage.gates)
+
+
+def _may_hold(gate: Gate, possible: Set[str]) -> bool:
+    if isinstance(gate, AllOf):
+        return all(_may_hold(part, possible) for part in gate.all_of)
+    if isinstance(gate, AnyOf):
+        return any(_may_hold(part, possible) for part in gate.any_of)
+    return not isinstance(gate, PredecessorGate) or gate.predecessor in possible
 
 
 def contents(site: Site, policy: Policy) -> Iterator[Problem]:
@@ -116,6 +160,10 @@ def _gate(policy: Policy, stage: Stage, where: tuple[Key, ...], gate: SingleGate
     if isinstance(gate, EvidenceGate) and gate.evidence == ERADICATION:
         message = f"eradication is a gate of its own, which names zones and is never waived; as evidence, {stage.name} asks for no zone"
         yield in_policy(*where, "evidence", message=message, advice="`- {eradication: [ZONE], title: …}`")
+    for key in ("fresh", "partner_ready"):
+        if getattr(gate, key, None) == timedelta(0):
+            message = f"the gate {gate.id} can never hold: what it asks for would be too old at once"
+            yield in_policy(*where, key, message=message, advice=f"`{key}` says how old it may be, such as 24h")
     if isinstance(gate, EradicationGate):
         for number, zone in enumerate(gate.eradication):
             if gate.eradication.index(zone) != number:
