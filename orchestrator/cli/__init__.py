@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Never raises an error of ours."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed by whoever started us: nobody reads, and a cut-off goes on all the same
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib is not needed on the emergency path
     try:
         verb, lab, rest = _split(arguments)
         if lab is not None:

@@ -47,7 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_prove(arguments: argparse.Namespace) -> int:
-    """Exit 0 when everything that the profile promises is separated, else 2. Raises PolicyError, UnknownName."""
+    """Exit 0 when everything that the profile promises is separated and no transit is open, else 2. Raises PolicyError,
+    UnknownName."""
     from orchestrator.adapters.site_files import read_checked
     from orchestrator.cli.cut_words import as_json, lines
     from orchestrator.domain.cut_proof import prove
@@ -71,7 +72,7 @@ def run_prove(arguments: argparse.Namespace) -> int:
         print(json.dumps({**as_json(site, proof, asked, each), **digests}, ensure_ascii=False, indent=2))
     else:
         print("\n".join(lines(site, proof, asked, each)))
-    return exit_codes.OK if proof.holds else exit_codes.PARTIAL
+    return exit_codes.OK if proof.holds and not proof.open_transit else exit_codes.PARTIAL
 
 
 def _each_lost(site: Site, policy: Policy, profile: str, close_only: frozenset[str]) -> dict[str, Remedy]:

@@ -20,7 +20,7 @@ def lines(site: Site, proof: Proof, asked: Remedy, each: Mapping[str, Remedy]) -
     without = f" without {', '.join(proof.unable)}" if proof.unable else ""
     if not proof.separations:
         return [f"{site.name}, profile {proof.profile}: it promises no separation (`cuts` is empty): nothing to prove"]
-    verdict = "SEPARATED" if proof.holds else "NOT SEPARATED"
+    verdict = "NOT SEPARATED" if not proof.holds else "SEPARATED, BUT FOR A TRANSIT" if proof.open_transit else "SEPARATED"
     found = [f"{verdict} — {site.name}, profile {proof.profile}{without}"]
     for item in proof.separations:
         found += _separation(site, item)
@@ -35,6 +35,9 @@ def lines(site: Site, proof: Proof, asked: Remedy, each: Mapping[str, Remedy]) -
         found += _smallest(smallest, whose=", ".join(smallest.promise.zones) if len(proof.separations) > 1 else "")
     if proof.unable or asked.path:
         found += [f"  next       {line}" for line in _remedy(asked)]
+    for zone in dict.fromkeys(item.zone for item in proof.open_transit):
+        exits = ", ".join(f"{exit_.device}[{exit_.interface}]" for exit_ in site.exits if exit_.zone == zone)
+        found.append(f"  next       somebody decides to end what {zone} is spared for: a profile that cuts {zone} closes {exits}")
     for name, remedy in each.items():
         found += [f"  if {name} is lost: {line}" for line in (*_remedy(remedy), *_transit_without(proof, name))]
     return found
@@ -56,6 +59,7 @@ def as_json(site: Site, proof: Proof, asked: Remedy, each: Mapping[str, Remedy])
         "holes": [{"unplug": _guard(hole.unplug), "path": told(hole.path)} for hole in proof.holes],
         "bridges": list(proof.bridges),
         "transit": list(map(str, proof.transit)),
+        "open_transit": list(map(str, proof.open_transit)),
         "kept": list(proof.kept),
         "smallest": [_smallest_json(item) for item in proof.smallest],
         "next": _remedy_json(asked),

@@ -87,6 +87,11 @@ class Proof:
     def holds(self) -> bool:
         return bool(self.separations) and all(item.holds for item in self.separations) and not self.bridges
 
+    @property
+    def open_transit(self) -> tuple[Transit, ...]:
+        """What the separation does not speak of, and nothing stops: a way out through a zone that is spared."""
+        return tuple(item for item in self.transit if item.stopped_by is None)
+
 
 def prove(
     site: Site,

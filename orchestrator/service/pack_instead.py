@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.domain.cabling import told
 from orchestrator.domain.cut_ground import Guard
+from orchestrator.domain.cut_transit import transits
 from orchestrator.domain.layer import Layer
 from orchestrator.domain.network import Site
 from orchestrator.domain.next_guards import Remedy, remedy
@@ -46,7 +47,7 @@ def instead(
     guards = sorted({guard for answer in found.values() for guard in answer.guards if not answer.ends_care})
     return {
         "guards": {str(guard): entry(_layer(site, policy, profile, guard, close_only)) for guard in guards},
-        "dead": {"+".join(key): _answer(answer) for key, answer in found.items()},
+        "dead": {"+".join(key): _with_transit(site, policy, profile, key, _answer(answer)) for key, answer in found.items()},
     }
 
 
@@ -62,6 +63,21 @@ def _answer(answer: Remedy) -> dict[str, Any]:
         return {"path": path, "lay": [], "gives_up": [], "by_hand": by_hand, "left": path}
     lay, gives_up = [str(guard) for guard in answer.guards], list(answer.gives_up)
     return {"path": path, "lay": lay, "gives_up": gives_up, "by_hand": by_hand, "left": told(answer.left) if answer.left else ""}
+
+
+def _with_transit(site: Site, policy: Policy, profile: Profile, dead: Collection[str], answer: dict[str, Any]) -> dict[str, Any]:
+    """A way out through a spared zone that only a lost device stopped: told as open, and never closed without a person,
+    because the zone was spared for a reason."""
+    still = [item for item in transits(site, policy, profile, unable=dead) if item.stopped_by is None]
+    if not still:
+        return answer
+    zones = dict.fromkeys(item.zone for item in still)
+    exits = [exit_ for exit_ in site.exits if exit_.zone in zones]
+    ends = [
+        f"{_unplug(Guard(exit_.device, exit_.interface))} — only if somebody decides to end what {exit_.zone} is spared for"
+        for exit_ in exits
+    ]
+    return {**answer, "by_hand": [*answer["by_hand"], *ends], "left": answer["left"] or str(still[0])}
 
 
 def _unplug(guard: Guard) -> str:

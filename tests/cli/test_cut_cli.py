@@ -141,5 +141,8 @@ def test_a_lost_firewall_leaves_the_transit_open_and_it_is_told(capsys: pytest.C
     _, out, _ = run(capsys)
     assert "  if fw-int is lost: but nothing else stops what it sends through ght to the internet" in out.splitlines()
     assert out.count("stopped there by fw-int[ght0]") == 2
-    _, out, _ = run(capsys, "--dead", "fw-int")
+    code, out, _ = run(capsys, "--dead", "fw-int")
+    assert code == 2
+    assert out.startswith("SEPARATED, BUT FOR A TRANSIT")
+    assert "a profile that cuts ght closes sw-dmz[p-ght]" in out
     assert out.count("NO GUARD STOPS IT THERE") == 2

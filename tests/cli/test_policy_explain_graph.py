@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -191,3 +193,10 @@ def test_a_file_that_cannot_be_written_is_bad_input(capsys: pytest.CaptureFixtur
     code, _, err = run(capsys, "graph", "--out", str(tmp_path / "none" / "p.txt"))
     assert code == 3
     assert "cannot be written" in err
+
+
+def test_a_standard_output_that_was_closed_beforehand_is_no_error_of_ours() -> None:
+    """As a job runner may start us; the cut-off starts the same way."""
+    command = f"{sys.executable} -m orchestrator policy graph --format mermaid >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

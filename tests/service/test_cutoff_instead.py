@@ -86,6 +86,17 @@ def test_a_firewall_dies_in_the_middle_and_the_ports_behind_it_are_closed(case: 
     assert "separated even if fw-ext lets everything through" in "\n".join(verdict.lines())
 
 
+def test_a_transit_that_only_the_dead_firewall_stopped_is_told_as_open_and_left_to_a_person(case: Case) -> None:
+    """ght is spared: closing it ends what it was spared for, so nothing does that by itself."""
+    case.hospital.machines["fw-int"].faults.add(Fault.CONNECTION_REFUSED)
+    verdict = case.cut("internet")
+    assert verdict.standing is not None
+    assert verdict.standing.separated is False
+    assert "fw-int sends 198.51.100.99/32 to ght" in verdict.standing.path
+    assert any(line.startswith("sw-dmz: unplug p-ght — only if somebody decides") for line in verdict.standing.by_hand)
+    assert "separated even if" not in "\n".join(verdict.lines())
+
+
 def test_without_a_word_of_it_in_the_pack_the_way_stays_open(tmp_path: Path) -> None:
     plain = Case(tmp_path)
     plain.write_pack()
