@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import AfterValidator
 
 from orchestrator.api.access import Person, TheStages
 from orchestrator.api.schemas import DelegationRequest, ReasonRequest, StatementText
 from orchestrator.domain.delegating import Lending
 from orchestrator.domain.making import stamp
+from orchestrator.domain.plain_text import plain
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.standing import Loan
 from orchestrator.service.delegations import Delegations
@@ -32,7 +34,7 @@ def delegation_statement(
     taker: Annotated[str, Query(max_length=100)],
     role: Annotated[list[Role], Query(min_length=1, max_length=10)],
     minutes: Annotated[int, Query(ge=1, le=7 * 24 * 60, description="how long it runs, from now on")],
-    reason: Annotated[str, Query(min_length=1, max_length=1000)],
+    reason: Annotated[str, Query(min_length=1, max_length=1000), AfterValidator(plain)],
     application: Annotated[list[str] | None, Query(max_length=100, description="which of yours, for an application owner")] = None,
 ) -> StatementText:
     """What you sign, in the namespace reconnect-delegation@v1, to lend roles of yours."""

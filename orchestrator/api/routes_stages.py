@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from pydantic import AfterValidator
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
 from orchestrator.api.schemas import PlanRequest, ReasonRequest, StatementText, VoteRequest
 from orchestrator.domain import conditions
+from orchestrator.domain.plain_text import plain
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.service.stages import Stages
@@ -53,7 +55,7 @@ def vote_statement(
     person: Person,
     stages: TheStages,
     choice: Literal["approve", "deny"] = "approve",
-    reason: Annotated[str, Query(max_length=1000)] = "",
+    reason: Annotated[str, Query(max_length=1000), AfterValidator(plain)] = "",
 ) -> StatementText:
     return StatementText(statement=stages.vote_statement(person, stage, choice, reason))
 

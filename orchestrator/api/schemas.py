@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.domain.attestations import Way
+from orchestrator.domain.plain_text import plain
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
 Short = Annotated[str, Field(max_length=100)]
-Note = Annotated[str, Field(max_length=1000)]
+Note = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
 Time = Annotated[str, Field(max_length=40, description="RFC 3339")]
 Signature = Annotated[str, Field(max_length=8000, description="armoured SSHSIG, as `ssh-keygen -Y sign` writes it")]
 
@@ -103,11 +105,11 @@ class WaiverRequest(Wire):
     stage: Short
     gate: Annotated[str, Field(max_length=100, description="its id, as `GET /v1/stages/{stage}` lists it")]
     partner: Short | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
-    accepted_risk: Annotated[str, Field(min_length=1, max_length=1000)]
+    reason: Annotated[Note, Field(min_length=1)]
+    accepted_risk: Annotated[Note, Field(min_length=1)]
     until: Time
 
 
 class LogbookRequest(Wire):
-    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
     stage: Short | None = None

@@ -95,6 +95,7 @@ def run_log(arguments: argparse.Namespace) -> int:
     from orchestrator.adapters.sqlite_log import SqliteLog
     from orchestrator.domain.canonical import canonical
     from orchestrator.domain.events import exported
+    from orchestrator.domain.plain_text import shown
     from orchestrator.export.chronology import message
 
     state = _state(arguments)
@@ -104,7 +105,7 @@ def run_log(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(canonical(exported(event)).decode("utf-8"))
             else:
-                print(f"{event.seq:6d}  {event.at}  {message(event)}")
+                print(shown(f"{event.seq:6d}  {event.at}  {message(event)}"))
         if log.broken is not None:
             print(f"the log is broken: {log.broken}", file=sys.stderr)
             return _BROKEN

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from orchestrator.domain.plain_text import shown
 from orchestrator.errors import (
     EnvironmentMissing,
     InputError,
@@ -113,4 +114,4 @@ def _error(answer: httpx.Response) -> OrchestratorError:
 
 def show(arguments: argparse.Namespace, answer: Any, text: str) -> None:
     """The answer as JSON when asked for, else the text."""
-    print(json.dumps(answer, ensure_ascii=False) if arguments.json else text)
+    print(shown(json.dumps(answer, ensure_ascii=False) if arguments.json else text))

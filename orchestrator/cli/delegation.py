@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.cli import exit_codes
 from orchestrator.cli.client import Client, add_options, show
 from orchestrator.cli.signing import sign
+from orchestrator.domain.plain_text import shown
 from orchestrator.errors import UsageError
 
 NAMESPACE = "reconnect-delegation@v1"
@@ -52,7 +53,7 @@ def run_grant(arguments: argparse.Namespace) -> int:
         query["application"] = arguments.application
     statement = client.get("/v1/delegations/statement", **query)["statement"]
     if not arguments.json:
-        print(_to_be_signed(json.loads(statement)))
+        print(shown(_to_be_signed(json.loads(statement))))
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise UsageError("there is no terminal to ask at", advice="--yes signs without asking")

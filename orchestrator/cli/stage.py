@@ -13,6 +13,7 @@ from orchestrator.cli import exit_codes, stage_diff, stage_next
 from orchestrator.cli.client import Client, add_options, show
 from orchestrator.cli.signing import sign
 from orchestrator.cli.stage_text import of_list, of_stage, to_be_signed
+from orchestrator.domain.plain_text import shown
 from orchestrator.errors import UsageError
 
 NAMESPACE = "reconnect-approval@v1"
@@ -76,9 +77,9 @@ def run_vote(arguments: argparse.Namespace) -> int:
     path = f"/v1/stages/{arguments.stage}"
     choice = "deny" if arguments.deny else "approve"
     statement = client.get(f"{path}/vote-statement", choice=choice, reason=arguments.reason)["statement"]
-    shown = client.get(path)
+    stage = client.get(path)
     if not arguments.json:
-        print(to_be_signed(json.loads(statement), shown))
+        print(shown(to_be_signed(json.loads(statement), stage)))
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise UsageError("there is no terminal to ask at", advice="--yes signs without asking")

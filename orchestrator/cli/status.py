@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.cli.exit_codes import OK
+from orchestrator.domain.plain_text import shown
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import StateDirectory, state_directory
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     state = StateDirectory(Path(arguments.state)) if getattr(arguments, "state", None) else state_directory()
     found = status(state)
-    print(json.dumps(found, ensure_ascii=False) if arguments.json else "\n".join(lines(found)))
+    print(shown(json.dumps(found, ensure_ascii=False) if arguments.json else "\n".join(lines(found))))
     return OK
 
 

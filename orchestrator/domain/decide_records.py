@@ -147,11 +147,13 @@ def logbook(state: SiteState, command: EnterLogbook, _now: datetime, make: Event
 
 
 def time(text: str) -> datetime:
-    """A time with its zone. Raises UsageError."""
+    """A time with its zone, of the years 2000 to 2099: the ends of the calendar cannot be reckoned with. Raises UsageError."""
     try:
         found = moment(text)
     except ValueError:
         raise UsageError(f"{text!r} is no RFC 3339 time", advice="for example 2026-07-01T12:00:00Z") from None
+    if not 2000 <= found.year < 2100:
+        raise UsageError(f"{text!r} is not of this century", advice="for example 2026-07-01T12:00:00Z")
     if found.tzinfo is None:
         raise UsageError(f"{text!r} has no time zone", advice="for example 2026-07-01T12:00:00Z")
     return found

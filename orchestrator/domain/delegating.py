@@ -14,9 +14,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.domain import eligibility
 from orchestrator.domain.canonical import canonical
@@ -25,6 +25,7 @@ from orchestrator.domain.conditions import in_force
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
 from orchestrator.domain.making import EventMaker, stamp
+from orchestrator.domain.plain_text import plain
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.standing import GRANTED, owned
@@ -51,7 +52,7 @@ class DelegationStatement(BaseModel):
     applications: tuple[str, ...] = Field(max_length=100)
     starts: str
     ends: str
-    reason: str = Field(min_length=1, max_length=1000)
+    reason: Annotated[str, AfterValidator(plain)] = Field(min_length=1, max_length=1000)
 
     def text(self) -> str:
         """The exact text to sign."""

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator
 
 from orchestrator.domain.network import Model
+from orchestrator.domain.plain_text import plain
 
 DURATION = r"^\d+\s*[smhd]$"
 LONGEST_DAYS = 3650
@@ -75,3 +76,8 @@ class Text(Model):
     """English."""
     fr: str
     """French."""
+
+    @field_validator("en", "fr")
+    @classmethod
+    def _shown_as_it_is(cls, text: str) -> str:
+        return plain(text)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.domain.canonical import canonical, digest
 from orchestrator.domain.events import Head
+from orchestrator.domain.plain_text import plain
 from orchestrator.domain.state import SiteState, StageStatus, moment
 from orchestrator.errors import Stale, UsageError
 
@@ -45,7 +46,7 @@ class Statement(BaseModel):
     log_head: LogHead
     voter: str
     choice: Literal["approve", "deny"]
-    reason: str = Field(max_length=1000)
+    reason: Annotated[str, AfterValidator(plain)] = Field(max_length=1000)
     expires: str
 
     def text(self) -> str:

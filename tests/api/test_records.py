@@ -103,3 +103,26 @@ def test_a_waiver_is_shown_everywhere_until_it_ends(api: Api) -> None:
     assert api.get("auditor", "/v1/posture").json()["waivers"] == []
     assert api.get("auditor", "/v1/waivers").json() == [ended]
     assert answers(api)["scanned"] == "lacking"
+
+
+@pytest.mark.parametrize("words", ["fine\n  plan opens nothing", "\x1b[2Jfine", "\u202eenif"])
+def test_nobody_writes_over_what_a_voter_is_shown(api: Api, words: str) -> None:
+    body = {"stage": STAGE, "gate": "scanned", "reason": "the scanner is cut off", "accepted_risk": words, "until": "2026-06-26T00:00:00Z"}
+    for path, sent in (("/v1/waivers", body), ("/v1/evidence", {"kind": "scanned", "document_sha256": DOCUMENT, "note": words})):
+        answer = api.post("rssi", path, sent)
+        assert answer.status_code == 422
+        assert "has no place here" in answer.json()["detail"]
+    path = f"/v1/stages/{STAGE}/vote-statement"
+    api.post("eng-1", f"/v1/stages/{STAGE}/plan")
+    assert api.http.get(path, params={"choice": "deny", "reason": words}, headers=api._as("eng-2")).status_code == 422
+    api.post("rssi", "/v1/logbook", {"text": "two\nlines"})
+    assert api.get("rssi", "/v1/logbook").json()[-1]["text"] == "two\nlines"
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-06-26", "soon"])
+def test_a_time_is_one_that_can_be_reckoned_with(api: Api, time: str) -> None:
+    report = {"monitor": "detection", "since": time, "alerts": 0, "coverage": ["core"], "document_sha256": DOCUMENT}
+    accepted = {"partner": "sister", "state": "accepted", "at_once": True, "document_sha256": DOCUMENT, "valid_until": time}
+    for path, sent in (("/v1/monitor-reports", report), ("/v1/attestations", accepted)):
+        answer = api.post("rssi", path, sent)
+        assert (answer.status_code, answer.json()["advice"]) == (400, "for example 2026-07-01T12:00:00Z")
