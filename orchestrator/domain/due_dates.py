@@ -57,7 +57,7 @@ def _due(state: SiteState, policy: Policy, item: Obligation, since: datetime | N
         fulfilled = all(flow.is_open for flow in flows)
     else:
         fulfilled = since is not None and any(
-            piece.kind == item.name and moment(piece.at) >= since and state.counts(piece.rehearsal) for piece in state.evidence
+            piece.kind == item.name and state.of_this_incident(piece) and state.counts(piece.rehearsal) for piece in state.evidence
         )
     return Due(item, at, at - now if at is not None else None, flows, fulfilled)
 

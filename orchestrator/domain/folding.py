@@ -70,8 +70,9 @@ def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
         return state
     touched = event.body.get("devices") if event.type is E.CUTOFF_ORDERED else None
     cutoff = Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor)
-    since = event.at if state.posture is SitePosture.NORMAL else state.incident_since or event.at
-    state = replace(_with_posture(state, event, E.CUTOFF_ORDERED), epoch=max(state.epoch, epoch), last_cutoff=cutoff, incident_since=since)
+    if state.posture is SitePosture.NORMAL or not state.incident_since:
+        state = replace(state, incident_since=event.at, incident_seq=event.seq)
+    state = replace(_with_posture(state, event, E.CUTOFF_ORDERED), epoch=max(state.epoch, epoch), last_cutoff=cutoff)
     for status in state.stages.values():
         on = {device.device for device in status.plan.devices} if status.plan else set()
         if touched is None or status.state in stages.RUNNING | stages.VOTING or on & set(touched):

@@ -109,7 +109,7 @@ def _pieces(asked: Asked, kind: str) -> list[Evidence]:
     """Of this incident: secrets that were rotated after the last one, or a zone eradicated then, prove nothing today."""
     state = asked.state
     pieces = [e for e in state.evidence if e.kind == kind and e.stage in (None, asked.stage) and state.counts(e.rehearsal)]
-    return [e for e in pieces if not state.incident_since or moment(e.at) >= moment(state.incident_since)]
+    return [e for e in pieces if state.of_this_incident(e)]
 
 
 def _attestation(gate: AttestationGate, asked: Asked) -> Lack | None:

@@ -198,6 +198,7 @@ class SiteState:
     ratified: Ratified | None = None
     last_cutoff: Cutoff | None = None
     incident_since: str = ""  # of the first cut-off since the site was last normal
+    incident_seq: int = -1  # of its event
     devices: Mapping[str, DeviceStatus] = field(default_factory=dict)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
@@ -217,6 +218,11 @@ class SiteState:
     def counts(self, rehearsal: bool) -> bool:
         """What was made in a rehearsal counts in a rehearsal only; what was made in earnest counts in both."""
         return self.rehearsal or not rehearsal
+
+    def of_this_incident(self, piece: Evidence) -> bool:
+        """Since its first cut-off: in the log, or by the clock where that cut-off reached the log late, from the spool. (So
+        that a clock that was wrong when the hospital was cut does not void what is attached afterwards.)"""
+        return piece.seq > self.incident_seq or moment(piece.at) >= moment(self.incident_since)
 
     def attestation(self, partner: str, way: Way) -> Attestation | None:
         """The last one that counts."""

@@ -11,7 +11,6 @@ import pytest
 from orchestrator.domain.attestations import AttestationState as A
 from orchestrator.domain.commands import AttachEvidence, RecordAttestation, ReportMonitor, SayPartnerReady
 from orchestrator.domain.events import EventType as E
-from orchestrator.domain.gates import EradicationGate, EvidenceGate
 from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.errors import Refused, UnknownName, UsageError
@@ -87,25 +86,6 @@ def test_an_eradication_of_before_there_were_zones_lifts_nothing() -> None:
     reopening = gated(gate(eradication=["lab"]))
     reopening.append(E.EVIDENCE_ATTACHED, {"kind": "eradication", "document_sha256": DOCUMENT}, actor="rssi")
     assert rules(reopening) == ["gate-missing:eradication"]
-
-
-def test_what_was_attached_before_this_incident_lifts_nothing() -> None:
-    reopening = Reopening()
-    gates = (EvidenceGate.model_validate(gate(evidence="secrets-rotated")), EradicationGate.model_validate(gate(eradication=["lab"])))
-    changed = reopening.policy.stage(STAGE).model_copy(update={"gates": gates})
-    stages = tuple(changed if item.name == STAGE else item for item in reopening.policy.stages)
-    reopening.policy = reopening.policy.model_copy(update={"stages": stages})
-    reopening.ratify()
-    evidence(reopening, "secrets-rotated")
-    evidence(reopening, "eradication", None, zone="lab")
-    later(reopening, days=200)
-    reopening.cut()
-    assert rules(reopening) == ["gate-missing:secrets-rotated", "gate-missing:eradication"]
-    evidence(reopening, "secrets-rotated")
-    evidence(reopening, "eradication", None, zone="lab")
-    later(reopening, hours=1)
-    reopening.cut("internet")  # the same incident
-    assert rules(reopening) == []
 
 
 # --- partners -----------------------------------------------------------------------------------------------------------
