@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.domain.network import Model
-from orchestrator.domain.plain_text import plain
 
 DURATION = r"^\d+\s*[smhd]$"
 LONGEST_DAYS = 3650
@@ -76,8 +75,3 @@ class Text(Model):
     """English."""
     fr: str
     """French."""
-
-    @field_validator("en", "fr")
-    @classmethod
-    def _shown_as_it_is(cls, text: str) -> str:
-        return plain(text)
