@@ -23,7 +23,7 @@ class FlowService(Model):
 def _service(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?", value)
+    match = re.fullmatch(r"(tcp|udp)/([0-9]{1,5})(?:-([0-9]{1,5}))?", value)
     if match:
         low, high = int(match[2]), int(match[3] or match[2])
         if not 1 <= low <= high <= 65535:

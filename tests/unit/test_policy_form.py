@@ -115,6 +115,15 @@ FORM = (
         after="portal-gps:",
     ),
     B(
+        "digits of another script",
+        "flows.yaml",
+        "services: [tcp/8443]",
+        "services: [tcp/\uff18\uff14\uff14\uff13]",
+        "services: [tcp/\uff18\uff14\uff14\uff13]",
+        "is no service",
+        "docs/policy.md",
+    ),
+    B(
         "port out of range",
         "flows.yaml",
         "services: [tcp/8443]",
