@@ -17,6 +17,7 @@ from orchestrator.domain.composition import Composition as Composition  # dialec
 
 if TYPE_CHECKING:  # the emergency command imports this module: nothing of pydantic (0.15 s) before the layer lies
     from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+    from orchestrator.domain.network import Prefix
 
 
 class Fence(StrEnum):
@@ -61,6 +62,7 @@ class Traits:
     boot: str  # how the layer survives a reboot
     uncovered: str  # what no mechanism covers
     notes: tuple[str, ...] = field(default=())
+    blocks: bool = False  # keeps a list of networks that nothing is let through for
 
 
 class Dialect(Protocol):
@@ -113,8 +115,41 @@ class Dialect(Protocol):
         """Takes these openings away. Only subtracts: needs no epoch; what is already gone is no error."""
         ...
 
+    def fence(self) -> Script:
+        """Raises the generation to `{epoch}`, running and start-up, and changes nothing else: slots, openings with what is
+        left of their deadlines, and sessions stay. Whoever still holds an older epoch can open nothing any more.
+
+        Only subtracts, so the cut key may send it; a device at a newer generation is left there, which is no error. Idempotent.
+        """
+        ...
+
+    def block(self, networks: tuple[Prefix, ...]) -> Script:
+        """Adds these networks to the device's block list: what crosses a guard with an end in one of them is dropped,
+        whatever is kept or opened, and its sessions die. Only where `traits.blocks`; raises ValueError elsewhere.
+
+        Only subtracts: needs no epoch, networks may overlap with those that are there. Survives lay, close and a reboot.
+        """
+        ...
+
+    def unblock(self, remaining: tuple[Prefix, ...]) -> Script:
+        """The block list becomes exactly `remaining`, in one transaction; fails whole unless the epoch is `{epoch}`."""
+        ...
+
+    def loosen(self) -> Script:
+        """Takes the running layer off for `{confirm}` seconds, or until the device restarts; what it boots with stays. Then
+        the device lays that again by itself, without any opening, unless `lift` has followed. Fails whole unless the epoch
+        is `{epoch}`. Loosening again starts the time anew; `tighten` ends it early.
+        """
+        ...
+
+    def tighten(self) -> Script:
+        """Lays what the device boots with again, now, and stops the timer of `loosen`; a layer that lies is left as it is.
+        Only subtracts: needs no epoch. Idempotent."""
+        ...
+
     def lift(self) -> Script:
-        """Removes everything of ours, running and start-up, leaving all else as it was; fails unless the epoch is `{epoch}`."""
+        """Removes everything of ours, running and start-up, leaving all else as it was; fails unless the epoch is `{epoch}`.
+        Also after `loosen`, whose timer it stops."""
         ...
 
     def snapshot(self) -> Script:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from orchestrator.domain.address_text import KnownPrefix
 from orchestrator.domain.canonical import digest
-from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber
+from orchestrator.domain.network import Address, Model, Name, PortName, PortNumber, Prefix
 
 TCP, UDP, ICMP, ESP, ICMPV6 = 6, 17, 1, 50, 58
 WITH_PORTS = frozenset({TCP, UDP})
@@ -82,6 +83,14 @@ def ordered(elements: Iterable[Element]) -> tuple[Element, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
+def networks_in_order(networks: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    """IPv4 before IPv6, disjoint, as few as possible: the normal form of a block list."""
+    given = list(networks)
+    four = collapse_addresses([one for one in given if isinstance(one, IPv4Network)])
+    six = collapse_addresses([one for one in given if isinstance(one, IPv6Network)])
+    return (*four, *six)
+
+
 class Layer(Model):
     """What one cut-off lays down on one device.
 
@@ -130,11 +139,16 @@ class Opening(Model):
 
 
 class DeviceChange(Model):
-    """What a stage does on one device: pinholes to lay (flow grain) and guards to release whole (coarse grain)."""
+    """What a stage does on one device: pinholes to lay (flow grain) and guards to release whole (coarse grain).
+
+    `shared` are elements that other stages hold open there and that this one needs as well: they are not laid again, and
+    stay when the others are closed.
+    """
 
     device: Name
     openings: tuple[Opening, ...] = ()
     releases: tuple[PortName, ...] = ()
+    shared: tuple[Opening, ...] = ()
 
     @cached_property
     def elements(self) -> tuple[Element, ...]:
@@ -157,6 +171,8 @@ class Observed(Model):
     temporary: tuple[tuple[Element, int], ...] = ()
     closed: tuple[str, ...] = ()
     boots_with: tuple[str, ...] = ()  # slots, or coarse guards, that the device would boot with
+    blocked: tuple[KnownPrefix, ...] = ()  # the block list, in normal form (`networks_in_order`)
+    loosened_s: int | None = None  # the layer is off, and the device lays it again in so many seconds
     foreign: tuple[str, ...] = ()
 
     @property
@@ -167,6 +183,7 @@ class Observed(Model):
             "slots": self.slots,
             "opened": [element.model_dump(mode="json") for element in ordered(self.opened)],
             "closed": sorted(self.closed),
+            "blocked": [str(network) for network in self.blocked],
             "foreign": list(self.foreign),
         }
         return digest(content)

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Any
 
-from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, TrackedConnection, ordered
-from orchestrator.domain.network import Device
+from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, TrackedConnection, networks_in_order, ordered
+from orchestrator.domain.network import Device, Prefix
 from orchestrator.simulation.dialect import slot_digest
 
 
@@ -24,6 +25,9 @@ class Fault(StrEnum):
     DROP_MIDWAY = "drop-midway"  # the session ends after the first script
     GARBAGE = "garbage"  # it answers something that cannot be read
     COMMAND_FAILS = "command-fails"
+
+
+OPENING = frozenset({"open", "confirm", "unblock", "loosen", "lift"})  # not for the cut key
 
 
 class Rejected(Exception):
@@ -42,6 +46,8 @@ class SimulatedDevice:
     released: dict[str, float | None] = field(default_factory=dict)
     boots_released: set[str] = field(default_factory=set)
     epoch: int | None = None
+    blocked: tuple[Prefix, ...] = ()
+    loosened_until: float | None = None  # the layer is off until then
     tracked: list[TrackedConnection] = field(default_factory=list)
     faults: set[Fault] = field(default_factory=set)
 
@@ -50,6 +56,11 @@ class SimulatedDevice:
     def lets_through(self, inside: str | None, out: str | None, source: Any, destination: Any, protocol: int, port: int | None) -> bool:
         """Whether the layer lets a packet of the original direction cross (every slot must)."""
         self._expire()
+        if self.loosened_until is not None:
+            return True
+        crosses = {inside, out} & {guard for layer in self.slots.values() for guard in layer.guard}
+        if crosses and any(_within(end, self.blocked) for end in (source, destination)):
+            return False
         return all(self._slot_lets(layer, inside, out, source, destination, protocol, port) for layer in self.slots.values())
 
     def _slot_lets(
@@ -72,7 +83,7 @@ class SimulatedDevice:
         """Runs one script; returns what it prints. Raises Rejected; the cut key may only subtract."""
         order = json.loads(text)
         verb = order.pop("verb")
-        if verb in ("open", "confirm", "lift") and not may_open:
+        if verb in OPENING and not may_open:
             raise Rejected(f"the cut key may not {verb}")
         self._expire()
         answer = getattr(self, f"_do_{verb}")(**order)
@@ -81,6 +92,7 @@ class SimulatedDevice:
     def reboot(self) -> None:
         """Running state is lost; it starts with its start-up set, without any pinhole."""
         self.slots = dict(self.boots)
+        self.loosened_until = None
         self.opened.clear()
         self.released = dict.fromkeys(self.boots_released)
         self.tracked.clear()
@@ -88,6 +100,7 @@ class SimulatedDevice:
     def _do_lay(self, layer: dict[str, Any], epoch: str) -> None:
         wanted = Layer.model_validate(layer)
         self.slots[wanted.slot] = wanted
+        self.loosened_until = None
         self.epoch = max(int(epoch), self.epoch or 0)  # a cut that comes late brings no older generation back
         self.opened.clear()
         self.released.clear()
@@ -102,11 +115,14 @@ class SimulatedDevice:
 
     def observed(self) -> Observed:
         self._expire()
-        closed = {guard for layer in self.slots.values() if layer.coarse for guard in layer.guard} - set(self.released)
+        lying = {} if self.loosened_until is not None else self.slots
+        closed = {guard for layer in lying.values() if layer.coarse for guard in layer.guard} - set(self.released)
         return Observed(
-            present=bool(self.slots),
+            present=bool(lying),
             epoch=self.epoch,
-            slots={slot: slot_digest(layer) for slot, layer in self.slots.items()},
+            blocked=self.blocked,
+            loosened_s=None if self.loosened_until is None else max(0, round(self.loosened_until - self.now())),
+            slots={slot: slot_digest(layer) for slot, layer in lying.items()},
             opened=ordered(self.opened),
             temporary=tuple(
                 (element, max(0, round(deadline - self.now())))
@@ -153,8 +169,31 @@ class SimulatedDevice:
             self.released.pop(guard, None)
             self.boots_released.discard(guard)
 
+    def _do_fence(self, epoch: str) -> None:
+        if self.epoch is not None:
+            self.epoch = max(int(epoch), self.epoch)
+
+    def _do_block(self, networks: list[str]) -> None:
+        self.blocked = networks_in_order((*self.blocked, *map(ip_network, networks)))
+        self.tracked = [one for one in self.tracked if not any(_within(end, self.blocked) for end in (one.source, one.destination))]
+
+    def _do_unblock(self, remaining: list[str], epoch: str) -> None:
+        self._fence(epoch)
+        self.blocked = networks_in_order(map(ip_network, remaining))
+
+    def _do_loosen(self, epoch: str, seconds: str) -> None:
+        self._fence(epoch)
+        self.opened.clear()
+        self.released = dict.fromkeys(self.boots_released)
+        self.loosened_until = self.now() + int(seconds)
+
+    def _do_tighten(self) -> None:
+        self.loosened_until = None
+
     def _do_lift(self, epoch: str) -> None:
         self._fence(epoch)
+        self.loosened_until = None
+        self.blocked = ()
         self.slots.clear()
         self.boots.clear()
         self.opened.clear()
@@ -168,7 +207,13 @@ class SimulatedDevice:
     def _expire(self) -> None:
         """Deadlines are the device's own: they end whether anybody asks or not."""
         now = self.now()
+        if self.loosened_until is not None and self.loosened_until <= now:
+            self.loosened_until = None
         for element in [element for element, deadline in self.opened.items() if deadline is not None and deadline <= now]:
             del self.opened[element]
         for guard in [guard for guard, deadline in self.released.items() if deadline is not None and deadline <= now]:
             del self.released[guard]
+
+
+def _within(end: Any, networks: tuple[Prefix, ...]) -> bool:
+    return any(end.version == network.version and end in network for network in networks)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
 COMMAND = "simulated-device"
@@ -43,6 +44,7 @@ class SimulatedDialect:
             longest_deadline_s=86_400,
             boot="the simulated start-up set",
             uncovered="nothing: a simulated device has no colleague who flushes it",
+            blocks=composition is not Composition.CLOSE_ONLY,
         )
 
     def lay(self, layer: Layer) -> Script:
@@ -86,6 +88,27 @@ class SimulatedDialect:
 
     def close(self, change: DeviceChange) -> Script:
         return _script("close", change=change.model_dump(mode="json"))
+
+    def fence(self) -> Script:
+        return _script("fence", epoch="{epoch}")
+
+    def block(self, networks: tuple[Prefix, ...]) -> Script:
+        self._require_list()
+        return _script("block", networks=[str(network) for network in networks])
+
+    def unblock(self, remaining: tuple[Prefix, ...]) -> Script:
+        self._require_list()
+        return _script("unblock", remaining=[str(network) for network in remaining], epoch="{epoch}")
+
+    def _require_list(self) -> None:
+        if not self.traits.blocks:
+            raise ValueError(f"{self.traits.platform} keeps no block list")
+
+    def loosen(self) -> Script:
+        return _script("loosen", epoch="{epoch}", seconds="{confirm}")
+
+    def tighten(self) -> Script:
+        return _script("tighten")
 
     def lift(self) -> Script:
         return _script("lift", epoch="{epoch}")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.dialects.base import Script
+from orchestrator.domain.address_text import KnownPrefix
 from orchestrator.domain.layer import Element, Layer, TrackedConnection
 from orchestrator.domain.network import Model, Site
 from orchestrator.domain.probes import Probe, ProbeResult
@@ -30,6 +31,8 @@ class _Machine(Model):
     released: tuple[tuple[str, float | None], ...]
     boots_released: tuple[str, ...]
     epoch: int | None
+    blocked: tuple[KnownPrefix, ...] = ()
+    loosened_until: float | None = None
     tracked: tuple[TrackedConnection, ...]
     faults: tuple[Fault, ...]
 
@@ -84,6 +87,8 @@ def _saved(machine: SimulatedDevice) -> _Machine:
         released=tuple(machine.released.items()),
         boots_released=tuple(sorted(machine.boots_released)),
         epoch=machine.epoch,
+        blocked=machine.blocked,
+        loosened_until=machine.loosened_until,
         tracked=tuple(machine.tracked),
         faults=tuple(sorted(machine.faults)),
     )
@@ -96,5 +101,6 @@ def _restore(machine: SimulatedDevice, saved: _Machine) -> None:
     machine.released = dict(saved.released)
     machine.boots_released = set(saved.boots_released)
     machine.epoch = saved.epoch
+    machine.blocked, machine.loosened_until = saved.blocked, saved.loosened_until
     machine.tracked = list(saved.tracked)
     machine.faults = set(saved.faults)
