@@ -137,7 +137,8 @@ class Dialect(Protocol):
 
     def loosen(self) -> Script:
         """Takes the running layer off for `{confirm}` seconds, or until the device restarts; what it boots with stays. Then
-        the device lays that again by itself, without any opening, unless `lift` has followed. Fails whole unless the epoch
+        the device lays it again by itself, with the openings that it held and what is left of their deadlines (after a restart
+        without any), unless `lift` has followed. Fails whole unless the epoch
         is `{epoch}`. Loosening again starts the time anew; `tighten` ends it early.
         """
         ...

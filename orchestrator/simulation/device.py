@@ -183,8 +183,6 @@ class SimulatedDevice:
 
     def _do_loosen(self, epoch: str, seconds: str) -> None:
         self._fence(epoch)
-        self.opened.clear()
-        self.released = dict.fromkeys(self.boots_released)
         self.loosened_until = self.now() + int(seconds)
 
     def _do_tighten(self) -> None:
