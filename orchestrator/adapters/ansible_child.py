@@ -4,8 +4,8 @@ Started by `ansible_devices`, which see. Standard library and ansible-runner onl
 its length on a line and then its JSON, and stays open: when it ends, the parent has gone or has had enough, and this
 process exits at once. With the first process of a PID namespace the kernel ends all others: playbook, workers, ssh masters.
 
-Standard output carries JSON lines: `{"ready": true}`, one `{"event", "host", "res"}` per script that ended, and
-`{"stats": true}` when the playbook came to its end.
+Standard output carries JSON lines: `{"ready": true}`, one `{"event", "host"}` when Ansible begins with a host, one
+`{"event", "host", "res"}` per script that ended, and `{"stats": true}` when the playbook came to its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 
 OF_A_SCRIPT = ("runner_item_on_ok", "runner_item_on_failed")
 OF_A_HOST = ("runner_on_unreachable", "runner_on_failed")  # a host that did not come to its first script
-KEPT = ("rc", "stdout", "stderr", "msg", "unreachable", "failed", "module_stderr", "cmd")
+KEPT = ("rc", "stdout", "stderr", "msg", "unreachable", "failed", "module_stderr", "cmd", "timedout")
+BEGINS = "runner_on_start"
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
         name, data = event["event"], event.get("event_data", {})
         if name in OF_A_SCRIPT or (name in OF_A_HOST and "results" not in data.get("res", {})):
             say({"event": name, "host": data["host"], "res": {key: data["res"][key] for key in KEPT if key in data["res"]}})
+        elif name == BEGINS:
+            say({"event": name, "host": data["host"]})
         elif name == "playbook_on_stats":
             say({"stats": True})
         return False  # nothing is kept

@@ -9,7 +9,9 @@ what it is given into its directory. So each run is
      parent-death signal would do the same, but it is bound to the *thread* that started the process.)
   4. in a mount namespace where a tmpfs of mode 0700 hides /dev/shm: inventory, scripts and known hosts lie there,
      nobody else sees them, and they are gone with the namespace;
-  5. without our environment: no secret of ours is there to be written, no ansible.cfg of the user counts.
+  5. without our environment: no secret of ours is there to be written, no ansible.cfg of the user counts;
+  6. with an end of its own for each device, from the moment that Ansible begins with it: a sick one neither keeps its
+     place among the forks nor uses up the others' time.
 
 The private key stays where it is and is named by its path.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -27,6 +30,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.device_turns import HELD, DeviceTurns
+from orchestrator.adapters.device_words import MOST_OUTPUT_BYTES, TOO_MUCH, bounded, last_line, told
 from orchestrator.dialects.base import Script
 from orchestrator.errors import EnvironmentMissing, UnknownName
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
@@ -34,11 +39,15 @@ from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 DIRECTORY = "/dev/shm"
 FORKS = 20
 CONNECT_TIMEOUT_S = 10
+DEVICE_DEADLINE_S = 30.0
 END_GRACE_S = 2.0
+DEVICE_GRACE_S = 2.0  # Ansible ends a script at the device's deadline by itself, and says so; this is for when it does not
+NO_KEY = "no host key is pinned for this device"
+WRONG_KEY = "the host key is not the pinned one"
 # What ssh says when the device, or our own caution, answered no before anything ran.
 REFUSALS = {
-    "host key is known for": "no host key is pinned for this device",
-    "Host key verification failed": "the host key is not the pinned one",
+    "host key is known for": NO_KEY,
+    "Host key verification failed": WRONG_KEY,
     "Permission denied": "authentication refused",
     "Connection refused": "connection refused",
 }
@@ -49,13 +58,24 @@ class AnsibleDevices:
     """Implements `ports.Devices` for `shell` scripts; `cli` scripts are refused (no playbook can drive a terminal).
 
     `keys` are private key files, one per credential. `playbooks` is the directory of `<verb>.yml`. `python` is the
-    interpreter on the devices: Ansible's modules need one.
+    interpreter on the devices: Ansible's modules need one. `device_deadline_s` is what one device has; whole seconds
+    count for a single script. `turns` is shared with the other adapters of the process.
     """
 
-    def __init__(self, keys: Mapping[Credential, Path], playbooks: Path, *, python: str = "/usr/bin/python3") -> None:
+    def __init__(
+        self,
+        keys: Mapping[Credential, Path],
+        playbooks: Path,
+        *,
+        python: str = "/usr/bin/python3",
+        device_deadline_s: float = DEVICE_DEADLINE_S,
+        turns: DeviceTurns | None = None,
+    ) -> None:
         self._keys = dict(keys)
         self._playbooks = playbooks.resolve()
         self._python = python
+        self._device_deadline_s = device_deadline_s
+        self._turns = turns or DeviceTurns()
 
     def run(
         self, scripts: Mapping[Target, Sequence[Script]], *, credential: Credential, deadline_s: float, verb: str
@@ -78,8 +98,35 @@ class AnsibleDevices:
             for target, listed in scripts.items()
             if listed and target not in runnable
         ]
-        child = _Child(self._job(runnable, playbook, key, deadline_s), started + deadline_s) if runnable else None
-        return _collect(child, runnable, refused, started)
+        return self._in_turn(runnable, refused, playbook, (credential, key), started, started + deadline_s)
+
+    def _in_turn(
+        self, scripts: Mapping[Target, Sequence[Script]], refused: list[tuple[Outcome, ...]], playbook: Path,
+        allowed: tuple[Credential, Path], started: float, expires: float,
+    ) -> Iterator[tuple[Outcome, ...]]:  # fmt: skip
+        """One playbook for all devices that are free; those that another session of ours holds follow in the next one."""
+        credential, key = allowed
+        yield from refused
+        waiting = dict(scripts)
+        while batch := self._turns.take(waiting, credential, since=started, expires=expires):
+            held = {target.device: target for target in batch}
+            try:
+                for outcomes in self._play(batch, playbook, key, expires):
+                    self._turns.leave(held.pop(outcomes[-1].device), credential)
+                    yield outcomes
+            finally:
+                for target in held.values():
+                    self._turns.leave(target, credential)
+        for target in waiting:
+            yield (Outcome(target.device, DeviceStep.UNKNOWN, "", time.monotonic() - started, HELD),)
+
+    def _play(self, scripts: Mapping[Target, Sequence[Script]], playbook: Path, key: Path, expires: float) -> Iterator[tuple[Outcome, ...]]:
+        started = time.monotonic()
+        child = _Child(self._job(scripts, playbook, key, max(0.0, expires - started)), expires, self._device_deadline_s)
+        try:
+            yield from _Collecting(scripts, started).outcomes(child, expires, self._device_deadline_s)
+        finally:
+            child.end()
 
     def _job(self, scripts: Mapping[Target, Sequence[Script]], playbook: Path, key: Path, deadline_s: float) -> dict[str, Any]:
         hosts = {
@@ -109,15 +156,16 @@ class AnsibleDevices:
 class _Child:
     """The process, its messages, its end."""
 
-    def __init__(self, job: dict[str, Any], expires: float) -> None:
+    def __init__(self, job: dict[str, Any], expires: float, device_deadline_s: float) -> None:
         self._expires = expires
+        self._rest, self._began = b"", False
         user = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
         command = ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _IN_PRIVATE, "sh"]
         command += [sys.executable, "-P", str(Path(__file__).with_name("ansible_child.py"))]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", env=_environment(),
-                start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+                env=_environment(device_deadline_s), start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as failure:
             raise EnvironmentMissing("unshare is not installed", advice="install util-linux") from failure
@@ -127,20 +175,22 @@ class _Child:
             self._process.stdin.write(b"%12d\n" % len(content) + content)
             self._process.stdin.flush()
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """What the child says, until it ends or the deadline passes. Raises EnvironmentMissing when it never began."""
+    def said(self, until: float) -> list[dict[str, Any]] | None:
+        """What the child has said meanwhile; nothing when `until` or the deadline passed; None when it has ended.
+        Raises EnvironmentMissing when it never began."""
         assert self._process.stdout is not None
-        descriptor, rest, began = self._process.stdout.fileno(), b"", False
-        while (left := self._expires - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
-            piece = os.read(descriptor, 1 << 20)
-            if not piece:
-                if not began:
-                    raise EnvironmentMissing(f"Ansible could not be started: {self._last_words()}", advice="namespaces need root")
-                return
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                began = True
-                yield json.loads(line)
+        descriptor = self._process.stdout.fileno()
+        left = min(until, self._expires) - time.monotonic()
+        if not select.select([descriptor], [], [], max(0.0, left))[0]:
+            return []
+        piece = os.read(descriptor, 1 << 20)
+        if not piece:
+            if not self._began:
+                raise EnvironmentMissing(f"Ansible could not be started: {self._last_words()}", advice="namespaces need root")
+            return None
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        self._began = self._began or bool(lines)
+        return [json.loads(line) for line in lines]
 
     def end(self) -> None:
         """Nothing of it runs any more on return: the kernel empties the namespace before its first process is gone."""
@@ -162,73 +212,84 @@ class _Child:
         return words.splitlines()[-1] if words else "it ended without a word"
 
 
-def _collect(
-    child: _Child | None, scripts: Mapping[Target, Sequence[Script]], refused: list[tuple[Outcome, ...]], started: float
-) -> Iterator[tuple[Outcome, ...]]:
-    yield from refused
-    if child is None:
-        return
-    waiting = {target.device: len(listed) for target, listed in scripts.items()}
-    outcomes: dict[str, list[Outcome]] = {device: [] for device in waiting}
-    since = dict.fromkeys(waiting, started)
-    complete = False
-    try:
-        for message in child.messages():
-            complete = complete or "stats" in message
-            device = message.get("host", "")
-            if device not in waiting:
-                continue
-            now = time.monotonic()
-            outcome = _outcome(device, message["res"], now - since[device])
-            since[device] = now
-            outcomes[device].append(outcome)
-            if outcome.step is not DeviceStep.APPLIED or len(outcomes[device]) == waiting[device]:
-                del waiting[device]
-                yield tuple(outcomes[device])
-            if not waiting:
-                break  # every result is there; nobody needs the playbook's farewell
-    finally:
-        child.end()
-    # What has no result is unknown, whether the deadline passed or the last events of the playbook were lost.
-    why = "Ansible ended without a result for it" if complete else "no answer within the deadline, or Ansible died"
-    for device in waiting:
-        yield (*outcomes[device], Outcome(device, DeviceStep.UNKNOWN, "", time.monotonic() - since[device], why))
+class _Collecting:
+    """What one playbook has answered so far, and who is still awaited until when."""
+
+    def __init__(self, scripts: Mapping[Target, Sequence[Script]], started: float) -> None:
+        self._awaited = {target.device: len(listed) for target, listed in scripts.items()}
+        self._pinned = {target.device for target in scripts if target.host_keys}
+        self._since = dict.fromkeys(self._awaited, started)
+        self._ends: dict[str, float] = {}
+        self._got: dict[str, list[Outcome]] = {device: [] for device in self._awaited}
+
+    def outcomes(self, child: _Child, expires: float, device_deadline_s: float) -> Iterator[tuple[Outcome, ...]]:
+        complete = False
+        while self._awaited and time.monotonic() < expires:
+            messages = child.said(min([expires, *(self._ends[device] for device in self._awaited if device in self._ends)]))
+            if messages is None:
+                break
+            for message in messages:
+                complete = complete or "stats" in message
+                device = message.get("host", "")
+                if device in self._awaited and "res" in message:
+                    yield from self._answered(device, message["res"])
+                elif device in self._awaited:
+                    self._since[device] = time.monotonic()
+                    self._ends[device] = self._since[device] + device_deadline_s + DEVICE_GRACE_S
+            for device in [device for device in self._awaited if self._ends.get(device, expires) <= time.monotonic()]:
+                yield self._silent(device, "no answer within the device's own deadline")
+        # What has no result is unknown, whether the deadline passed or the last events of the playbook were lost.
+        why = "Ansible ended without a result for it" if complete else "no answer within the deadline, or Ansible died"
+        for device in list(self._awaited):
+            yield self._silent(device, why)
+
+    def _answered(self, device: str, result: Mapping[str, Any]) -> Iterator[tuple[Outcome, ...]]:
+        now = time.monotonic()
+        outcome = _outcome(device, result, now - self._since[device], pinned=device in self._pinned)
+        self._since[device] = now
+        self._got[device].append(outcome)
+        if outcome.step is not DeviceStep.APPLIED or len(self._got[device]) == self._awaited[device]:
+            del self._awaited[device]
+            yield tuple(self._got[device])
+
+    def _silent(self, device: str, why: str) -> tuple[Outcome, ...]:
+        del self._awaited[device]
+        return (*self._got[device], Outcome(device, DeviceStep.UNKNOWN, "", time.monotonic() - self._since[device], why))
 
 
-def _outcome(device: str, result: Mapping[str, Any], seconds: float) -> Outcome:
+def _outcome(device: str, result: Mapping[str, Any], seconds: float, *, pinned: bool) -> Outcome:
     """The one place where Ansible's result becomes ours. `changed` is not believed, only the exit status."""
     output = str(result.get("stdout", "")) + str(result.get("stderr", ""))
     message = str(result.get("msg", ""))
+    if len(output) > MOST_OUTPUT_BYTES:
+        return Outcome(device, DeviceStep.UNKNOWN, output[:MOST_OUTPUT_BYTES], seconds, TOO_MUCH)
+    if "timedout" in result:
+        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, "no answer within the device's own deadline")
     if result.get("unreachable"):
         for words, reason in REFUSALS.items():
             if words in message:
-                return Outcome(device, DeviceStep.REFUSED, output, seconds, reason)
-        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, _last_line(message) or "unreachable")
+                return Outcome(device, DeviceStep.REFUSED, output, seconds, WRONG_KEY if reason == NO_KEY and pinned else reason)
+        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, last_line(message) or "unreachable")
     status = result.get("rc")
     if status == 0 and not result.get("failed"):
         return Outcome(device, DeviceStep.APPLIED, output, seconds)
     if "cmd" in result and status is not None:
-        return Outcome(device, DeviceStep.REFUSED, output, seconds, f"exit status {status}: {_last_line(output) or 'nothing was printed'}")
-    if status == 127:  # the interpreter is missing: nothing has run
-        return Outcome(device, DeviceStep.REFUSED, output, seconds, _last_line(str(result.get("module_stderr", ""))) or message)
-    return Outcome(device, DeviceStep.UNKNOWN, output, seconds, message or "Ansible failed without saying why")
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+        return Outcome(device, DeviceStep.REFUSED, output, seconds, f"exit status {status}: {last_line(output) or 'nothing was printed'}")
+    if status in (126, 127):  # the interpreter is missing, or the login runs no commands but its own: nothing has run
+        return Outcome(device, DeviceStep.REFUSED, output, seconds, last_line(str(result.get("module_stderr", ""))) or told(message))
+    return Outcome(device, DeviceStep.UNKNOWN, output, seconds, told(message) or "Ansible failed without saying why")
 
 
 def _as_variables(scripts: Mapping[Target, Sequence[Script]]) -> str:
     """`scripts` for the playbook. Marked as unsafe, text stays text: it is not templated and "true" is no boolean."""
     texts = {
-        target.device: [{"command": {"__ansible_unsafe": one.command}, "text": {"__ansible_unsafe": one.text}} for one in listed]
+        target.device: [{"command": {"__ansible_unsafe": bounded(one.command)}, "text": {"__ansible_unsafe": one.text}} for one in listed]
         for target, listed in scripts.items()
     }
     return json.dumps({"scripts": texts})
 
 
-def _environment() -> dict[str, str]:
+def _environment(device_deadline_s: float) -> dict[str, str]:
     """All that Ansible gets to see: nothing of ours, no configuration of the user's."""
     ssh = {
         "ControlMaster": "auto", "ControlPersist": "60s", "StrictHostKeyChecking": "yes", "UserKnownHostsFile": f"{DIRECTORY}/known_hosts",
@@ -249,6 +310,7 @@ def _environment() -> dict[str, str]:
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_SSH_RETRIES": "0",
         "ANSIBLE_TIMEOUT": str(CONNECT_TIMEOUT_S),
+        "ANSIBLE_TASK_TIMEOUT": str(max(1, math.ceil(device_deadline_s))),
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_NOCOLOR": "True",
     }

@@ -6,6 +6,7 @@ deadline is given up (`unknown`), its session is cut, and the process can end.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.adapters.device_turns import HELD, DeviceTurns
 from orchestrator.dialects.base import Script
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, EnvironmentMissing
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
@@ -22,15 +24,29 @@ if TYPE_CHECKING:
     from orchestrator.adapters.netmiko_session import Session
 
 GRACE_S = 0.5  # a session notices its own deadline; this is for the one that does not
+DEVICE_DEADLINE_S = 30.0
 
 
 @dataclass
 class _Job:
     target: Target
     scripts: Sequence[Script]
+    expires: float = math.inf  # this device's own end, from the moment that its session begins
     session: Session | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     abandoned: bool = False
+
+
+@dataclass
+class _Run:
+    """One call of `run`: who waits, and who has ended (None: somebody has begun)."""
+
+    waiting: dict[Target, _Job]
+    key: Any
+    credential: Credential
+    started: float
+    expires: float
+    done: queue.SimpleQueue[_Job | None] = field(default_factory=queue.SimpleQueue)
 
 
 class NetmikoDevices:
@@ -38,13 +54,23 @@ class NetmikoDevices:
 
     `keys` are private key files, one per credential; they are read when first used, never logged, and no agent,
     password or other key is tried. `workers` bounds the sessions open at a time over all devices of one `run`.
+    `device_deadline_s` is what one device has from the moment that its own session begins: a sick one does not use up
+    the others' time. `turns` is shared with the other adapters of the process.
     """
 
-    def __init__(self, keys: Mapping[Credential, Path], *, workers: int = 64) -> None:
+    def __init__(
+        self,
+        keys: Mapping[Credential, Path],
+        *,
+        workers: int = 64,
+        device_deadline_s: float = DEVICE_DEADLINE_S,
+        turns: DeviceTurns | None = None,
+    ) -> None:
         self._keys = dict(keys)
         self._workers = workers
+        self._device_deadline_s = device_deadline_s
+        self._turns = turns or DeviceTurns()
         self._loaded: dict[Credential, Any] = {}
-        self._locks: dict[tuple[str, Credential], threading.Lock] = {}
         self._guard = threading.Lock()
 
     def run(
@@ -63,57 +89,45 @@ class NetmikoDevices:
 
         key = self._key(credential)
         started = time.monotonic()
-        expires = started + deadline_s
-        jobs = [_Job(target, tuple(listed)) for target, listed in scripts.items()]
-        waiting: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        done: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
+        jobs = {target: _Job(target, tuple(listed)) for target, listed in scripts.items()}
+        run = _Run(dict(jobs), key, credential, started, started + deadline_s)
         for _ in range(min(self._workers, len(jobs))):
-            threading.Thread(target=self._work, args=(waiting, done, key, credential, expires), daemon=True).start()
-        return self._collect(jobs, done, started, expires)
+            threading.Thread(target=self._work, args=(run,), daemon=True).start()
+        return self._collect(list(jobs.values()), run)
 
-    def _collect(self, jobs: list[_Job], done: queue.SimpleQueue[_Job], started: float, expires: float) -> Iterator[tuple[Outcome, ...]]:
+    def _collect(self, jobs: list[_Job], run: _Run) -> Iterator[tuple[Outcome, ...]]:
         pending = {id(job): job for job in jobs}
         while pending:
+            next_end = min(min(job.expires, run.expires) for job in pending.values()) + GRACE_S
             try:
-                job = done.get(timeout=max(0.0, expires + GRACE_S - time.monotonic()))
+                job = run.done.get(timeout=max(0.0, next_end - time.monotonic()))
             except queue.Empty:
-                break
-            del pending[id(job)]
-            yield tuple(job.outcomes)
-        for job in pending.values():
-            job.abandoned = True  # whatever its thread still finds out comes too late
-            if job.session is not None:
-                job.session.close()
-            missing = Outcome(job.target.device, DeviceStep.UNKNOWN, "", time.monotonic() - started, "no answer within the deadline")
-            yield (*job.outcomes, missing)
-
-    def _work(
-        self, waiting: queue.SimpleQueue[_Job], done: queue.SimpleQueue[_Job], key: Any, credential: Credential, expires: float
-    ) -> None:
-        while True:
-            try:
-                job = waiting.get_nowait()
-            except queue.Empty:
-                return
-            # A cut never waits for an opening on the same device: the lock is per credential, the epoch fences the rest.
-            lock = self._lock(job.target.device, credential)
-            if not lock.acquire(timeout=max(0.0, expires - time.monotonic())):
-                job.outcomes.append(Outcome(job.target.device, DeviceStep.UNKNOWN, "", 0.0, "another session of ours holds this device"))
-                done.put(job)
+                for late in [job for job in pending.values() if min(job.expires, run.expires) + GRACE_S <= time.monotonic()]:
+                    del pending[id(late)]
+                    yield self._given_up(late, run)
                 continue
+            if job is not None and pending.pop(id(job), None) is not None:
+                yield tuple(job.outcomes)
+
+    def _given_up(self, job: _Job, run: _Run) -> tuple[Outcome, ...]:
+        job.abandoned = True  # whatever its thread still finds out comes too late
+        if job.session is not None:
+            job.session.close()
+        why = HELD if math.isinf(job.expires) else "no answer within the deadline"
+        return (*job.outcomes, Outcome(job.target.device, DeviceStep.UNKNOWN, "", time.monotonic() - run.started, why))
+
+    def _work(self, run: _Run) -> None:
+        while taken := self._turns.take(run.waiting, run.credential, since=run.started, expires=run.expires, most=1):
+            ((target, job),) = taken.items()
             try:
-                _drive(job, key, expires)
+                job.expires = min(run.expires, time.monotonic() + self._device_deadline_s)
+                run.done.put(None)
+                _drive(job, run.key, job.expires)
             finally:
-                lock.release()
-                done.put(job)
+                self._turns.leave(target, run.credential)
+                run.done.put(job)
                 if job.session is not None:
                     job.session.close()
-
-    def _lock(self, device: str, credential: Credential) -> threading.Lock:
-        with self._guard:
-            return self._locks.setdefault((device, credential), threading.Lock())
 
     def _key(self, credential: Credential) -> Any:
         """The private key of the credential, read once: reading it for each of 100 devices costs more than one login."""

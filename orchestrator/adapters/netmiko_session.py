@@ -23,6 +23,7 @@ from netmiko.cisco.cisco_ios import CiscoIosSSH
 from netmiko.exceptions import ConfigInvalidException, NetmikoBaseException, NetmikoTimeoutException, ReadException
 from netmiko.linux.linux_ssh import LinuxSSH
 
+from orchestrator.adapters.device_words import MOST_OUTPUT_BYTES, TOO_MUCH, last_line, told
 from orchestrator.dialects.base import Script
 from orchestrator.errors import DeviceRefused, DeviceUnknown
 from orchestrator.ports import Target
@@ -120,7 +121,10 @@ class Session:
         name = host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
         for line in self._target.host_keys:
             kind, blob = line.split()[:2]
-            known.add(name, kind, paramiko.PKey.from_type_string(kind, base64.b64decode(blob)))
+            try:
+                known.add(name, kind, paramiko.PKey.from_type_string(kind, base64.b64decode(blob)))
+            except (paramiko.SSHException, paramiko.UnknownKeyType, ValueError) as failure:
+                raise DeviceRefused(f"its pinned host key cannot be read: {told(line)}") from failure
         client.connect(**parameters, channel_timeout=self._remaining(), transport_factory=_transport)
         if self._closed:
             self.close()
@@ -141,6 +145,7 @@ class Session:
                 raise DeviceRefused("the device runs no commands for this account") from failure
             raise
         printed: list[bytes] = []
+        size = 0
         try:
             channel.sendall(script.text.encode())
             channel.shutdown_write()
@@ -150,14 +155,18 @@ class Session:
             self._remaining()
         try:
             while True:
-                channel.settimeout(self._remaining())
+                channel.settimeout(max(0.01, self._expires - time.monotonic()))
                 piece = channel.recv(65536)
                 if not piece:
                     break
                 printed.append(piece)
+                size += len(piece)
+                if size > MOST_OUTPUT_BYTES:
+                    channel.close()
+                    raise DeviceUnknown(TOO_MUCH)
             # -1 until the device has said: a session lost midway leaves it there.
-            channel.status_event.wait(self._remaining())
-        except (OSError, DeviceUnknown) as failure:
+            channel.status_event.wait(max(0.01, self._expires - time.monotonic()))
+        except OSError as failure:
             raise DeviceUnknown(_with_output("no answer within the deadline", printed)) from failure
         if channel.exit_status == -1:
             raise DeviceUnknown(_with_output("the session was lost before the command had ended", printed))
@@ -186,8 +195,7 @@ class CommandFailed(DeviceRefused):
 
     def __init__(self, status: int, output: str) -> None:
         self.output = output
-        last = output.strip().splitlines()[-1] if output.strip() else "nothing was printed"
-        super().__init__(f"exit status {status}: {last}")
+        super().__init__(f"exit status {status}: {last_line(output) or 'nothing was printed'}")
 
 
 def refuse(failure: BaseException) -> NoReturn:
@@ -201,7 +209,7 @@ def refuse(failure: BaseException) -> NoReturn:
         case paramiko.BadHostKeyException():
             raise DeviceRefused("the host key is not the pinned one") from failure
         case paramiko.ssh_exception.IncompatiblePeer():
-            raise DeviceRefused(f"no common algorithm: {cause}") from failure
+            raise DeviceRefused(f"no common algorithm: {told(str(cause))}") from failure
         case paramiko.AuthenticationException() if "timeout" in str(cause).lower():
             raise DeviceUnknown("no answer within the deadline") from failure
         case paramiko.AuthenticationException():
@@ -213,7 +221,7 @@ def refuse(failure: BaseException) -> NoReturn:
         case ConnectionRefusedError():
             raise DeviceRefused("connection refused") from failure
         case ConfigInvalidException():
-            raise DeviceRefused(str(cause)) from failure
+            raise DeviceRefused(told(str(cause))) from failure
         case paramiko.SSHException() if "not found in known_hosts" in str(cause):
             raise DeviceRefused("no host key is pinned for this device") from failure
         case TimeoutError():
@@ -221,9 +229,9 @@ def refuse(failure: BaseException) -> NoReturn:
         case ReadException():
             raise DeviceUnknown("no answer within the deadline, or the session was lost") from failure
         case OSError() | EOFError() | paramiko.SSHException() | NetmikoBaseException():
-            raise DeviceUnknown(f"the session was lost: {str(cause).strip() or type(cause).__name__}") from failure
+            raise DeviceUnknown(f"the session was lost: {told(str(cause)) or type(cause).__name__}") from failure
         case _:
-            raise DeviceUnknown(f"unexpected: {type(cause).__name__}: {cause}") from failure
+            raise DeviceUnknown(f"unexpected: {type(cause).__name__}: {told(str(cause))}") from failure
 
 
 def _transport(sock: socket.socket, **arguments: Any) -> paramiko.Transport:
@@ -243,5 +251,5 @@ def _decoded(pieces: list[bytes]) -> str:
 
 
 def _with_output(message: str, printed: list[bytes]) -> str:
-    tail = _decoded(printed).strip()[-400:]
+    tail = told(_decoded(printed[-2:]))
     return f"{message}; it had printed: {tail}" if tail else message

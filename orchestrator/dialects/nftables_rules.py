@@ -4,10 +4,12 @@ Everything lies in one table, `inet containment`. Rules never change: what a slo
 lies in sets, so a read-back compares with the skeleton line by line and any other line is named.
 
 A packet on a guarded interface goes through `<slot>_guard`:
-  1. both ends unconcerned, that is outside the scope: returned;
-  2. ICMP errors that belong to a tracked connection which an element let through in the last seconds: returned;
-  3. original direction inside an element, or reply direction of one: remembered (2.) and returned;
-  4. logged, at a limited rate, counted and dropped.
+  1. the layer is loosened, that is the set `loosened` holds the family for some seconds: returned;
+  2. one end is in a blocked network: logged, counted and dropped (`nftables_blocks`);
+  3. both ends unconcerned, that is outside the scope: returned;
+  4. ICMP errors that belong to a tracked connection which an element let through in the last seconds: returned;
+  5. original direction inside an element, or reply direction of one: remembered (4.) and returned;
+  6. logged, at a limited rate, counted and dropped.
 `return` is no verdict: the other slots and the site's own rules still decide (composition `and`). Nothing says
 "established: accept", so a session dies with its element.
 
@@ -34,7 +36,7 @@ from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
 
 TABLE = "inet containment"
-SKELETON = 2  # part of every slot's digest: another skeleton is another layer
+SKELETON = 3  # part of every slot's digest: another skeleton is another layer
 ERRORS_REMEMBERED_S = 10  # an ICMP error comes within a round trip of the packet that caused it
 
 _PORTS4 = "type ipv4_addr . ipv4_addr . inet_proto . inet_service"
@@ -44,10 +46,15 @@ _PLAIN6 = "type ipv6_addr . ipv6_addr . inet_proto"
 _BOXES = {"4": _PORTS4, "6": _PORTS6, "p4": _PLAIN4, "p6": _PLAIN6}
 
 Bodies = dict[str, tuple[str, ...]]
+LOOSENED, BLOCKED, STOPPED = "loosened", "blocked", "stopped"
 
 SHARED_SETS: Bodies = {
     "epoch": ("type mark",),
+    LOOSENED: ("type nf_proto", "flags timeout"),
     **{f"open{kind}": (declared, "flags interval,timeout") for kind, declared in _BOXES.items()},
+}
+SHARED_CHAINS: Bodies = {  # `blocked` besides: its rules are the block list
+    STOPPED: ('limit rate 5/second burst 20 packets log prefix "containment blocked "', "counter drop"),
 }
 
 _SPARED = (
@@ -120,7 +127,8 @@ def slot_chains(slot: str) -> Bodies:
 
 
 def _guard(name: str, slot: str) -> tuple[str, ...]:
-    lines = [
+    lines = [f"meta nfproto @{LOOSENED} return", f"jump {BLOCKED}"]
+    lines += [
         f"{ip} saddr @{name}_unconcerned{family} {ip} daddr @{name}_unconcerned{family} return"
         for family, ip in (("4", "ip"), ("6", "ip6"))
     ]
@@ -207,8 +215,17 @@ def slot_elements(layer: Layer) -> dict[str, list[str]]:
     return filled
 
 
+def shared_chain_lines() -> list[str]:
+    """Commands that make the chains of all slots; whatever is blocked stays so."""
+    lines = [f"add chain {TABLE} {BLOCKED}"]
+    for name, rules in SHARED_CHAINS.items():
+        lines += [f"add chain {TABLE} {name}", f"flush chain {TABLE} {name}", *(f"add rule {TABLE} {name} {rule}" for rule in rules)]
+    return lines
+
+
 def lay_slot(layer: Layer) -> list[str]:
-    """Commands that make the slot exactly this, whether it exists, does not, or was tampered with; openings die.
+    """Commands that make the slot exactly this, whether it exists, does not, or was tampered with; openings die, a
+    loosened layer is tight again, and what is blocked stays so.
 
     Base chains are deleted and made again in the same transaction: that also undoes a changed priority or policy,
     and no packet sees a moment without them.
@@ -217,6 +234,7 @@ def lay_slot(layer: Layer) -> list[str]:
     lines = [f"add table {TABLE}"]
     lines += [f"add set {TABLE} {name} {{ {'; '.join(body)}; }}" for name, body in {**SHARED_SETS, **sets}.items()]
     lines += [f"flush set {TABLE} {name}" for name in (*SHARED_SETS, *sets) if name != "epoch"]
+    lines += shared_chain_lines()
     for name, body in chains.items():
         lines += [f"add chain {TABLE} {name}", f"flush chain {TABLE} {name}"]
         if body[0].startswith("type "):

@@ -21,7 +21,7 @@ ip neigh show
 # `conntrack -D` reads the whole table once per connection (27 s for 3,000 of them on two cores); the kernel deletes by
 # the original tuple at once, so the tuples go to it over netlink. Any Python 3 of the device will do; without one,
 # `conntrack -R` does the same slowly.
-_DELETE = """\
+DELETE = """\
 import socket, struct, sys
 def attr(kind, data):
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
@@ -126,7 +126,7 @@ def kill_sessions(connections: tuple[TrackedConnection, ...]) -> Script:
         commands.append(command)
     text = "\n".join(
         [
-            "if command -v python3 >/dev/null; then", "program=$(cat <<'PROGRAM'", _DELETE + "PROGRAM", ")",
+            "if command -v python3 >/dev/null; then", "program=$(cat <<'PROGRAM'", DELETE + "PROGRAM", ")",
             "python3 -I -S -c \"$program\" <<'CONNECTIONS'", *keys, "CONNECTIONS",
             "else", "conntrack -R - >/dev/null <<'CONNECTIONS'", *commands, "CONNECTIONS", "fi", "",
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
-from orchestrator.domain import gate_answers, posture
+from orchestrator.domain import gate_answers, posture, stage_names
 from orchestrator.domain.attestations import Way
 from orchestrator.domain.gate_answers import Conversation, Gates
 from orchestrator.domain.gate_kinds import USUALLY, attestation_lack, predecessor_lack
@@ -23,10 +23,11 @@ def in_force(state: SiteState) -> Ratified:
 
 
 def declared(state: SiteState, stage: str) -> Stage:
-    """The stage as the ratified policy declares it. Raises UnknownName."""
+    """The stage as the ratified policy declares it; a supplement as its stage, under its own name. Raises UnknownName."""
     policy = in_force(state).policy
     try:
-        return policy.stage(stage)
+        found = policy.stage(stage_names.base(stage))
+        return found.model_copy(update={"name": stage}) if stage_names.is_supplement(stage) else found
     except KeyError:
         names = ", ".join(known.name for known in policy.stages)
         raise UnknownName(f"there is no stage {stage!r}", advice=f"the policy has {names}") from None

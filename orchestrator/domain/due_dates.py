@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.conditions import in_force
 from orchestrator.domain.obligations import Obligation
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.stages import StageState
+from orchestrator.domain.stages import LETS_THROUGH
 from orchestrator.domain.state import SiteState, moment
 
 
@@ -72,5 +72,5 @@ def _opened_by(state: SiteState, policy: Policy, name: str) -> tuple[str, bool]:
     status = state.stage(stage.name)
     wanted = {partner for partner in flow.partners if stage.partners is None or partner in stage.partners}
     plan = status.plan
-    is_open = status.state is StageState.OPEN and plan is not None and name in plan.flows and wanted <= set(plan.partners)
+    is_open = status.state in LETS_THROUGH and plan is not None and name in plan.flows and wanted <= set(plan.partners)
     return stage.name, kept or is_open

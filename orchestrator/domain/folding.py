@@ -6,19 +6,23 @@ changes nothing but `seq`. Raises IllegalTransition for a log whose events contr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.domain import folding_delegations, folding_records, stages
+from orchestrator.domain import conversation_states, device_step_states, folding_delegations, folding_records, stages
 from orchestrator.domain import posture as postures
+from orchestrator.domain.conversation_states import ConversationState, Move
+from orchestrator.domain.device_step_states import DeviceStepState
+from orchestrator.domain.device_step_states import Move as DeviceMove
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
-from orchestrator.domain.layer import DeviceChange
+from orchestrator.domain.layer import DeviceChange, ordered
 from orchestrator.domain.network import Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
+from orchestrator.domain.stage_names import conversations_of
 from orchestrator.domain.state import Cutoff, DeviceStatus, Ratified, SiteState, StageStatus, Vote
 
 
@@ -78,7 +82,9 @@ def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
         if touched is None or status.state in stages.RUNNING | stages.VOTING or on & set(touched):
             moved = stages.after(status.state, E.CUTOFF_ORDERED, status.name)
             if moved is not status.state:
-                state = _with_stage(state, replace(status, state=moved, since=event.at, detail="a cut-off came"))
+                conversations = _conversations(status, conversation_states.Move.CUT)
+                moved_to = replace(status, state=moved, conversations=conversations, since=event.at, detail="a cut-off came")
+                state = _with_stage(state, moved_to)
     return state
 
 
@@ -89,7 +95,7 @@ def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
     if device.epoch is not None and _epoch(event) < device.epoch:
         return state  # a late entry from the spool: a later cut-off has been there since
     step = str(event.body["step"])
-    device = replace(device, step=step, since=event.at)
+    device = replace(device, step=_stepped(device, _READ_BACK[step]), since=event.at)
     if event.body.get("laid", step == "applied"):
         device = replace(
             device,
@@ -130,6 +136,8 @@ def _stage_planned(state: SiteState, event: Event) -> SiteState:
         state.stage(str(event.stage)),
         plan=Plan.model_validate(body["plan"]),
         plan_digest=body["plan_digest"],
+        conversations=_planned_conversations(state, str(event.stage), Plan.model_validate(body["plan"])),
+        ends_at="",
         proposer=event.actor,
         planned_at=event.at,
         planned_seq=event.seq,
@@ -158,27 +166,36 @@ def _stage_applying(state: SiteState, event: Event) -> SiteState:
 
 
 def _stage_opened(state: SiteState, event: Event) -> SiteState:
-    return _with_stage(state, replace(state.stage(str(event.stage)), opened_at=event.at))
+    """Since when: the first time, where a supplement makes it whole."""
+    status = state.stage(str(event.stage))
+    return _with_stage(state, replace(status, opened_at=status.opened_at or event.at, ends_at=event.body.get("ends_at", status.ends_at)))
 
 
 def _change_intended(state: SiteState, event: Event) -> SiteState:
     """From the intent on, the opening may lie on the device, whatever the answer will be."""
-    if event.body["action"] != "open" or event.stage is None or event.device is None:
+    if event.device is None:
         return state
+    opens = event.body["action"] in ("open", "confirm")
     device = state.device(event.device)
+    move = DeviceMove.INTEND_TO_OPEN if opens else DeviceMove.INTEND_TO_CLOSE
+    device = replace(device, step=_stepped(device, move), since=event.at)
+    if event.body["action"] != "open" or event.stage is None:
+        return _with_device(state, device)
     change = DeviceChange.model_validate(event.body["change"])
     return _with_device(state, replace(device, pending={**device.pending, event.stage: change}, since=event.at))
 
 
 def _device_changed(state: SiteState, event: Event) -> SiteState:
-    return _with_device(state, replace(state.device(str(event.device)), step=event.body["step"], since=event.at))
+    device = state.device(str(event.device))
+    return _with_device(state, replace(device, step=_stepped(device, _ANSWERS[event.body["step"]]), since=event.at))
 
 
 def _device_read_back(state: SiteState, event: Event) -> SiteState:
     """A read-back that equals what was expected settles what the device holds: confirmed, or closed."""
+    device = state.device(str(event.device))
     device = replace(
-        state.device(str(event.device)),
-        step=event.body["step"],
+        device,
+        step=_stepped(device, _READ_BACK[event.body["step"]]),
         fingerprint=event.body.get("fingerprint", ""),
         since=event.at,
     )
@@ -193,8 +210,12 @@ def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange
     pending.pop(stage, None)
     openings.pop(stage, None)
     releases.pop(stage, None)
+    if action == "narrow":  # `change` is the part that was closed: the rest stays
+        held, kept = device.openings.get(stage, ()), set(change.elements)
+        openings[stage] = tuple(element for element in held if element not in kept)
+        releases[stage] = tuple(port for port in device.releases.get(stage, ()) if port not in change.releases)
     if action == "confirm":
-        openings[stage] = change.elements
+        openings[stage] = ordered((*change.elements, *(opening.element for opening in change.shared)))
         releases[stage] = change.releases
     return replace(device, openings=openings, releases=releases, pending=pending)
 
@@ -213,6 +234,8 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.DELEGATION_REVOKED: folding_delegations.delegation_revoked,
     E.STAGE_APPLYING: _stage_applying,
     E.STAGE_OPENED: _stage_opened,
+    E.STAGE_PARTIALLY_OPENED: _stage_opened,
+    E.STAGE_RESUMED: _stage_applying,
     E.DEVICE_CHANGE_INTENDED: _change_intended,
     E.DEVICE_CHANGED: _device_changed,
     E.DEVICE_READ_BACK: _device_read_back,
@@ -221,9 +244,50 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
 }
 
 
+def _stepped(device: DeviceStatus, move: DeviceMove) -> DeviceStepState:
+    return device_step_states.after(device.step, move, device.name)
+
+
+_ANSWERS = {"applied": DeviceMove.ANSWERED_YES, "refused": DeviceMove.ANSWERED_NO, "unknown": DeviceMove.NO_ANSWER}
+_READ_BACK = {"applied": DeviceMove.READ_AS_EXPECTED, "refused": DeviceMove.READ_OTHERWISE, "unknown": DeviceMove.NOT_READ}
+
+
+def _planned_conversations(state: SiteState, stage: str, plan: Plan) -> dict[tuple[str, str], ConversationState]:
+    """What the plan opens is planned, what else the stage declares is deferred."""
+    before = state.stage(stage).conversations
+    if state.ratified is None or plan.resumes or plan.lifts:
+        return {}
+    return {
+        pair: conversation_states.after(
+            before.get(pair, conversation_states.INITIAL),
+            Move.INCLUDED if pair[0] in plan.flows and pair[1] in plan.partners else Move.LEFT_OUT,
+            f"{pair[0]} with {pair[1]}",
+        )
+        for pair in conversations_of(state.ratified.policy, stage)
+    }
+
+
+def _conversations(
+    status: StageStatus, move: Move, named: Collection[tuple[str, str]] | None = None
+) -> dict[tuple[str, str], ConversationState]:
+    """All of them, or those named, moved."""
+    return {
+        pair: conversation_states.after(held, move, f"{pair[0]} with {pair[1]}") if named is None or pair in named else held
+        for pair, held in status.conversations.items()
+    }
+
+
+def _named(event: Event) -> set[tuple[str, str]] | None:
+    """The conversations that an event is about; None: all of its stage's."""
+    listed = event.body.get("conversations")
+    return None if listed is None else {(str(flow), str(partner)) for flow, partner in listed}
+
+
 def _moved(status: StageStatus, event: Event) -> StageStatus:
     state = stages.after(status.state, event.type, status.name)
     since = event.at if state is not status.state else status.since
+    if event.type in conversation_states.MOVED_BY:
+        status = replace(status, conversations=_conversations(status, conversation_states.MOVED_BY[event.type], _named(event)))
     return replace(status, state=state, since=since or event.at, detail=_reason(event) if state is not status.state else status.detail)
 
 

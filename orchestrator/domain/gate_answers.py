@@ -15,6 +15,7 @@ from functools import partial
 from orchestrator.domain.gate_kinds import Answer, Asked, Lack, lack
 from orchestrator.domain.gates import AllOf, AnyOf, Gate, SingleGate, single_gates
 from orchestrator.domain.policy import Policy, Stage
+from orchestrator.domain.stage_names import base
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.unmet import Unmet
 from orchestrator.domain.waivers import Waiver
@@ -89,7 +90,7 @@ class Gates:
 
     def __init__(self, state: SiteState, policy: Policy, stage: Stage, now: datetime) -> None:
         self._state, self._policy, self._stage, self._now = state, policy, stage, now
-        self._waivers = state.waivers_in_force(now, stage.name)
+        self._waivers = state.waivers_in_force(now, base(stage.name))
         self._known: dict[tuple[int, str | None, str | None], Verdict] = {}
 
     def lacks(self, conversations: Sequence[Conversation]) -> Iterator[tuple[Lack, Conversation]]:

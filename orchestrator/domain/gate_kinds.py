@@ -28,7 +28,8 @@ from orchestrator.domain.gates import (
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.probes import Check
 from orchestrator.domain.quiet import quiet
-from orchestrator.domain.stages import StageState
+from orchestrator.domain.stage_names import base
+from orchestrator.domain.stages import LETS_THROUGH
 from orchestrator.domain.state import Evidence, SiteState, moment
 from orchestrator.domain.weekly_window import opens_in, time_zone
 
@@ -108,7 +109,9 @@ def _evidence(gate: EvidenceGate, asked: Asked) -> Lack | None:
 def _pieces(asked: Asked, kind: str) -> list[Evidence]:
     """Of this incident: secrets that were rotated after the last one, or a zone eradicated then, prove nothing today."""
     state = asked.state
-    pieces = [e for e in state.evidence if e.kind == kind and e.stage in (None, asked.stage) and state.counts(e.rehearsal)]
+    pieces = [
+        e for e in state.evidence if e.kind == kind and e.stage in (None, base(asked.stage), asked.stage) and state.counts(e.rehearsal)
+    ]
     return [e for e in pieces if state.of_this_incident(e)]
 
 
@@ -169,7 +172,7 @@ def predecessor_lack(state: SiteState, stage: str, open_for: timedelta, now: dat
     overlay = state.ratified.policy.rehearsal if state.ratified is not None else None
     needed = min(open_for, overlay.predecessor_open_for) if overlay else open_for
     before = state.stage(stage)
-    if before.state is not StageState.OPEN:
+    if before.state not in LETS_THROUGH:
         return f"{stage} is {before.state}, not open", f"open {stage} first", None
     if before.plan is not None and not state.counts(before.plan.rehearsal):
         return f"{stage} was opened in a rehearsal", f"orchestrator stage revert {stage}, then open it with votes that count", None

@@ -154,6 +154,11 @@ class DeviceChange(Model):
     def elements(self) -> tuple[Element, ...]:
         return ordered(opening.element for opening in self.openings)
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to be sent."""
+        return not self.openings and not self.releases
+
 
 class Observed(Model):
     """What a device was read back to hold of ours, in normal form (no counters, handles, comments, remaining times).

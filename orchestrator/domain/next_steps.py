@@ -18,6 +18,7 @@ from orchestrator.domain.duties import ROLES_OF, Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.gate_answers import Conversation
 from orchestrator.domain.gates import PredecessorGate, single_gates
+from orchestrator.domain.opened import open_conversations
 from orchestrator.domain.policy import Criteria, Policy, Stage
 from orchestrator.domain.policy_words import Level, Role
 from orchestrator.domain.posture import OPENING_ALLOWED, SitePosture
@@ -132,7 +133,7 @@ class _Looking:
         if status.state in stages.RUNNING:
             return StageNext(stage, status.state, "wait", "it is under way: orchestrator stage show " + stage.name, {})
         conversations = conditions.conversations(self._state, stage)
-        if status.state is StageState.OPEN:
+        if status.state in stages.LETS_THROUGH:
             return self._open(stage, status, conversations)
         if E.STAGE_PLANNED not in stages.TABLE[status.state]:
             return StageNext(stage, status.state, "revert", f"orchestrator stage revert {stage.name}", {}, held=conversations)
@@ -165,10 +166,10 @@ class _Looking:
     # --- what is open ---------------------------------------------------------------------------------------------
 
     def _open(self, stage: Stage, status: StageStatus, conversations: tuple[Conversation, ...]) -> StageNext:
-        """Its plan says to whom; who was deferred waits for the stage to be planned again."""
-        plan = status.plan
-        left = tuple(pair for pair in conversations if plan is not None and not (pair[0] in plan.flows and pair[1] in plan.partners))
-        advice = f"orchestrator stage revert {stage.name}, then plan it with the partners that were deferred" if left else ""
+        """Who was deferred, or closed alone since, waits for a supplement: the stage is planned again beside what is open."""
+        passing = open_conversations(self._state, stage.name)
+        left = tuple(pair for pair in conversations if pair not in passing)
+        advice = f"orchestrator stage plan {stage.name} --partner … for those that are left" if left else ""
         return StageNext(stage, status.state, "done", advice, {}, held=left)
 
     # --- what holds back ------------------------------------------------------------------------------------------

@@ -46,7 +46,28 @@ class Reachability(Model):
     through: tuple[Name, ...]  # devices that enforce it
 
 
+class Window(Model):
+    """From when to when something is open, RFC 3339 in UTC with milliseconds. `ends` empty: until it is closed."""
+
+    starts: str
+    ends: str
+
+
+class Resumed(Model):
+    """A suspended stage that is resumed as it was: its plan has this digest, or it is not resumed."""
+
+    stage: str
+    plan_digest: str
+
+
 class Plan(Model):
+    """`stage` is the policy's name of it, with `+2`, `+3` … for a supplement to a stage that is partially open, or `resume`.
+
+    `window`: it is laid at its start and every opening ends on the device at its end. `resumes`: the plan is nothing but the
+    suspended stages, in this order. `lifts`: it takes the layer off every device (`open` loosens it for the confirm window,
+    `confirm` lifts it, `close` tightens it).
+    """
+
     site: Name
     stage: str
     flows: tuple[Name, ...]
@@ -61,6 +82,9 @@ class Plan(Model):
     confirm_window_s: int
     observation_s: int
     expires_after_s: int
+    window: Window | None = None
+    resumes: tuple[Resumed, ...] = ()
+    lifts: bool = False
 
     def hashed(self) -> dict[str, Any]:
         """The object that the digest is taken of."""

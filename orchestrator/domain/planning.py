@@ -41,6 +41,7 @@ class _Changes:
 
     passing: Mapping[str, ElementIndex]  # per device that is crossed: what passes it once all of this is open
     openings: dict[str, list[Opening]] = field(default_factory=dict)
+    shared: dict[str, dict[Element, Opening]] = field(default_factory=dict)  # open already, for other stages, and needed as well
     named: dict[str, list[Element]] = field(default_factory=dict)  # by the flows, whether they pass already or not
     releases: dict[str, set[str]] = field(default_factory=dict)
     possible: list[Reachability] = field(default_factory=list)
@@ -98,7 +99,7 @@ def plan_stage(
         raise Refused("no device holds a layer of ours: there is nothing to reopen", rule="nothing-is-cut", advice="orchestrator status")
     before = Containment(layers_in_force, already_open, already_released or {})
     pairs = conversations(policy, stage, partners)
-    changes = _changes(site, before, pairs)
+    changes = _changes(site, before, pairs, already_open)
     for device in (*changes.openings, *changes.releases):
         if device in untrusted:
             raise Refused(f"{device} is not trusted: nothing is opened on it", rule="untrusted-device")
@@ -136,7 +137,9 @@ def plan_stage(
     )
 
 
-def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]]) -> _Changes:
+def _changes(
+    site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partner]], already_open: Mapping[str, tuple[Element, ...]]
+) -> _Changes:
     passing = _Passing(before)
     changes = _Changes(passing)
     guards = {device: {name for layer in layers for name in layer.guard} for device, layers in before.layers.items()}
@@ -156,6 +159,9 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         for device, elements in fresh.items():
             passing[device].add(elements)
             changes.named.setdefault(device, []).extend(wanted[device])
+            for element in _within(already_open.get(device, ()), wanted[device]):
+                held = Opening(flow=flow.name, partner=partner.name, element=element)
+                changes.shared.setdefault(device, {}).setdefault(element, held)
             if elements:
                 opened = [Opening(flow=flow.name, partner=partner.name, element=element) for element in elements]
                 changes.openings.setdefault(device, []).extend(opened)
@@ -167,6 +173,14 @@ def _changes(site: Site, before: Containment, pairs: Sequence[tuple[Flow, Partne
         if released or any(fresh.values()):
             changes.possible += _in_words(flow, partner, [hop.device for hops in ways for hop in hops], wanted, fresh)
     return changes
+
+
+def _within(opened: Sequence[Element], wanted: Sequence[Element]) -> list[Element]:
+    """Those of the opened elements that lie wholly within what is wanted."""
+    if not opened or not wanted:
+        return []
+    needed = ElementIndex(wanted)
+    return [element for element in opened if needed.holds(element)]
 
 
 class _Passing(dict[str, ElementIndex]):
@@ -245,12 +259,13 @@ def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
 def _devices(site: Site, changes: _Changes, render: Render, *, until: bool) -> tuple[DevicePlan, ...]:
     """Flow devices are order 0, the coarse ones that they stand behind order 1."""
     plans = []
-    names = set(changes.openings) | set(changes.releases)
+    names = set(changes.openings) | set(changes.releases) | set(changes.shared)
     for device in (item for item in site.devices if item.name in names):
         change = DeviceChange(
             device=device.name,
             openings=tuple(sorted(changes.openings.get(device.name, ()), key=_order)),
             releases=tuple(sorted(changes.releases.get(device.name, ()))),
+            shared=tuple(sorted(changes.shared.get(device.name, {}).values(), key=_order)),
         )  # fmt: skip
         opening, confirming, closing = render(device, change, until)
         plans.append(

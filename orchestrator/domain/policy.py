@@ -267,6 +267,25 @@ class Stage(Model):
     """This stage lifts the layer; it opens no flow."""
 
 
+class Resumption(Model):
+    """After a false alarm, one quorum vote resumes what was open and verified before the cut-off: same digests, gates that
+    still hold, no open indicator of compromise."""
+
+    votes: dict[Role, Annotated[int, Field(ge=1, le=9)]] = Field(min_length=1)
+    """Role → how many distinct persons, none of them the proposer."""
+    within: Duration = timedelta(hours=12)
+    """Counted from the cut-off that was the false alarm; later, stages are planned and voted on anew."""
+
+
+class DriftWatch(Model):
+    """How the devices are watched for changes that nobody approved."""
+
+    every: Duration = timedelta(minutes=5)
+    """How often every device is read back."""
+    repair: Literal["on-request", "at-once"] = "on-request"
+    """Whether what should not be open is closed at once. Repairing never opens."""
+
+
 class Rehearsal(Model):
     """The rehearsal overlay: shortens times so that an exercise fits in minutes. Everything made under it says REHEARSAL."""
 
@@ -307,6 +326,10 @@ class Policy(Model):
     duties: tuple[Duty, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     tests: tuple[Expectation, ...] = ()
+    resume: Resumption | None = None
+    """Who resumes after a false alarm, and how long (not said: nobody)."""
+    drift: DriftWatch = DriftWatch()
+    """How often the devices are compared with the log, and what is done about it."""
     rehearsal: Rehearsal | None = None
     """The overlay of an exercise; in `rehearsal.yaml`, read only when asked for."""
 

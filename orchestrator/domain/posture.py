@@ -34,6 +34,7 @@ TABLE: Mapping[SitePosture, Mapping[E, SitePosture]] = {
         E.CUTOFF_VERIFIED: P.ISOLATED,  # confirmed again after the failover time, or by a second cut-off
         E.CUTOFF_PARTIAL: P.PARTIALLY_ISOLATED,
         E.STAGE_APPLYING: P.RESTORING,
+        E.STAGE_RESUMED: P.RESTORING,
         E.LAYER_LIFTED: P.SURVEILLANCE,
     },
     P.PARTIALLY_ISOLATED: {
@@ -47,6 +48,7 @@ TABLE: Mapping[SitePosture, Mapping[E, SitePosture]] = {
         E.CUTOFF_VERIFIED: P.RESTORING,
         E.CUTOFF_PARTIAL: P.PARTIALLY_ISOLATED,
         E.STAGE_APPLYING: P.RESTORING,
+        E.STAGE_RESUMED: P.RESTORING,
         E.LAYER_LIFTED: P.SURVEILLANCE,
     },
     P.SURVEILLANCE: {**_ORDERED, E.SURVEILLANCE_ENDED: P.NORMAL},

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from orchestrator.domain import device_step_states, stages
 from orchestrator.domain import posture as postures
-from orchestrator.domain import stages
 from orchestrator.domain.attestations import ACCEPTED, AttestationState, Way
+from orchestrator.domain.conversation_states import ConversationState
+from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.layer import DeviceChange, Element, ordered
-from orchestrator.domain.network import Site
+from orchestrator.domain.network import Prefix, Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
@@ -48,6 +50,8 @@ class StageStatus:
     planned_at: str = ""
     planned_seq: int = -1
     votes: Mapping[str, Vote] = field(default_factory=dict)
+    conversations: Mapping[tuple[str, str], ConversationState] = field(default_factory=dict)  # (flow, partner)
+    ends_at: str = ""  # when what it opened ends, or was to end (`alarm`); empty: not by time
     since: str = ""  # of the state
     opened_at: str = ""
     detail: str = ""  # why it is where it is, for people
@@ -63,12 +67,13 @@ class DeviceStatus:
     are what a stage has made lasting there; `pending` is what may lie there until it is confirmed, closed or timed out."""
 
     name: str
-    step: str = ""  # the last outcome: applied, refused, unknown
+    step: DeviceStepState = device_step_states.INITIAL
     slots: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
     openings: Mapping[str, tuple[Element, ...]] = field(default_factory=dict)
     releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pending: Mapping[str, DeviceChange] = field(default_factory=dict)
+    blocked: tuple[Prefix, ...] = ()
     fingerprint: str = ""
     since: str = ""
 

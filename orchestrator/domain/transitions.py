@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
-from orchestrator.domain.events import EventType
 from orchestrator.errors import IllegalTransition
 
 S = TypeVar("S", bound=StrEnum)
+M = TypeVar("M", bound=StrEnum)  # what moves it: mostly EventType
 
 
-def look_up(table: Mapping[S, Mapping[EventType, S]], state: S, event: EventType, what: str) -> S:
+def look_up(table: Mapping[S, Mapping[M, S]], state: S, event: M, what: str) -> S:
     """The state after `event`; raises IllegalTransition (rule `illegal-transition`), and nothing changes."""
     after = table[state].get(event)
     if after is None:
@@ -23,7 +23,7 @@ def look_up(table: Mapping[S, Mapping[EventType, S]], state: S, event: EventType
     return after
 
 
-def mermaid(table: Mapping[S, Mapping[EventType, S]], initial: S) -> str:
+def mermaid(table: Mapping[S, Mapping[M, S]], initial: S) -> str:
     """The table as a Mermaid state diagram; the docs hold exactly this text and a test compares them."""
     lines = ["stateDiagram-v2", *(f'    state "{state}" as {_id(state)}' for state in table), f"    [*] --> {_id(initial)}"]
     for state, edges in table.items():

@@ -13,13 +13,13 @@ from orchestrator.domain.differences import between_plans, from_plan_to_device
 from orchestrator.domain.layer import Observed
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.rule_lists import Difference
-from orchestrator.domain.stages import StageState
+from orchestrator.domain.stages import LETS_THROUGH, StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Refused, Stale, UsageError
 from orchestrator.service.device_steps import DeviceSteps
 from orchestrator.service.stages import Stages
 
-LAID = frozenset({StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING, StageState.OPEN})
+LAID = frozenset({StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING}) | LETS_THROUGH
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def without_held(change: DeviceChange, device: DeviceStatus, stage: str) -> Devi
         device=change.device,
         openings=tuple(opening for opening in change.openings if opening.element not in elements),
         releases=tuple(port for port in change.releases if port not in released),
+        shared=change.shared,
     )
 
 
@@ -132,6 +133,12 @@ class DeviceSteps:
             except DeviceError as error:
                 seen[name] = str(error)
         return seen
+
+    def record_found(self, found: Mapping[str, Observed]) -> None:
+        """Devices that were read and are as the log says, whatever their last answer was: from here on they may be opened."""
+        body = {"action": "check", "step": "applied", "as_expected": True, "differences": [], "settles": None, "change": None}
+        bodies = {name: {**body, "fingerprint": seen.fingerprint} for name, seen in found.items()}
+        self._record(E.DEVICE_READ_BACK, bodies, must=True)
 
     def read_back(self, expected: Mapping[str, Expectation], *, settles: Mapping[str, DeviceChange], action: str) -> None:
         """Reads and compares; records each read-back. Raises DeviceUnknown or DeviceRefused with every difference found."""

@@ -23,10 +23,12 @@ from datetime import timedelta
 
 from orchestrator.domain import conditions
 from orchestrator.domain.decide import may_apply, went_stale
+from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.events import EventType as E
-from orchestrator.domain.layer import Observed
+from orchestrator.domain.layer import DeviceChange, Observed
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
-from orchestrator.domain.plan import Plan
+from orchestrator.domain.opened import opened
+from orchestrator.domain.plan import DevicePlan, Plan
 from orchestrator.domain.probes import Purpose
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import moment
@@ -95,7 +97,7 @@ class Execution:
             self._wait_until_observed(plan)  # 9
             self._checks.require("observed", only(plan.probes, Purpose.CARE, Purpose.NEGATIVE))
             self._guard()
-            self._say(E.STAGE_OPENED, {"plan_digest": plan.digest})  # 10
+            self._journal.decide(lambda state, now: opened(state, self._stage, now))  # 10
         except Stopping:
             return  # approved, verified and lasting: it goes on being observed after the restart
         except (Preempted, OrchestratorError) as failure:
@@ -118,6 +120,8 @@ class Execution:
             if differences := expected_by_the_log(state.device(name), change=changes[name]).differences(seen):
                 raise Stale(f"{name} is not as the log says: " + "; ".join(differences), rule="device-moved")
             self._baseline[name] = seen
+        unsure = [name for name in self._baseline if state.device(name).step is not DeviceStepState.APPLIED]
+        self._steps.record_found({name: self._baseline[name] for name in unsure})
 
     def _went_stale(self, reason: str) -> None:
         try:
@@ -136,7 +140,7 @@ class Execution:
     def _lay(self, plan: Plan, parts: Sequence[Part]) -> None:
         for order in sorted({part.plan.order for part in parts}):
             group = [part for part in parts if part.plan.order == order]
-            outcomes = self._steps.change("open", [(part.plan, part.change) for part in group], plan.confirm_window_s)
+            outcomes = self._steps.change("open", _to_send(group), plan.confirm_window_s)
             _require_applied(outcomes)
             expected = {part.plan.device: self._expected(part, temporary=True) for part in group}
             self._steps.read_back(expected, settles={}, action="open")
@@ -146,7 +150,7 @@ class Execution:
     def _confirm(self, plan: Plan) -> None:
         for order in sorted({device.order for device in plan.devices}):
             group = [part for part in self._parts(plan) if part.plan.order == order]
-            _require_applied(self._steps.change("confirm", [(part.plan, part.change) for part in group], plan.confirm_window_s))
+            _require_applied(self._steps.change("confirm", _to_send(group), plan.confirm_window_s))
             expected = {part.plan.device: self._expected(part, temporary=False) for part in group}
             self._steps.read_back(expected, settles={part.plan.device: part.plan.change for part in group}, action="confirm")
 
@@ -202,6 +206,11 @@ class Execution:
                 close_and_read_back(self._with, self._journal, self._stage, strict=False)
                 return
         revert(self._with, self._journal, self._stage)
+
+
+def _to_send(parts: Sequence[Part]) -> list[tuple[DevicePlan, DeviceChange]]:
+    """Nothing is sent to a device on which everything that the stage needs is open already, for another one."""
+    return [(part.plan, part.change) for part in parts if not part.change.is_empty]
 
 
 def _require_applied(outcomes: Mapping[str, Outcome]) -> None:

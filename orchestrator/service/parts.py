@@ -23,9 +23,9 @@ class Part:
 
 
 def parts_of(plan: Plan, state: SiteState) -> list[Part]:
-    """Per device what is ours to lay, without what other stages hold open there; devices with nothing left are not touched."""
+    """Per device what is ours to lay, without what other stages hold open there; a device with nothing of either is left out."""
     parts = [Part(part, without_held(part.change, state.device(part.device), plan.stage)) for part in plan.devices]
-    return [part for part in parts if part.change.openings or part.change.releases]
+    return [part for part in parts if part.change.shared or not part.change.is_empty]
 
 
 def canary_of(plan: Plan, state: SiteState) -> str | None:

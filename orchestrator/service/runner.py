@@ -24,7 +24,7 @@ from orchestrator.service.reverting import close_and_read_back, revert
 RESTARTED = "the orchestrator was restarted in the middle of it"
 WATCH_EVERY_S = 2.0
 TRY_AGAIN_AFTER_S = 600.0  # a device that does not answer: each try writes to the log
-_MAY_HOLD = stages.RUNNING | {StageState.OPEN, StageState.FAILED}
+_MAY_HOLD = stages.RUNNING | stages.LETS_THROUGH | {StageState.FAILED}
 
 
 class Runner:

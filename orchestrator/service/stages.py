@@ -17,7 +17,9 @@ from orchestrator.domain.decide import decide, overdue, went_stale
 from orchestrator.domain.duties import Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import EventMaker
-from orchestrator.domain.stages import VOTING
+from orchestrator.domain.opened import to_be_planned
+from orchestrator.domain.stage_names import supplements
+from orchestrator.domain.stages import LETS_THROUGH, RUNNING, VOTING, StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.statement import NAMESPACE, read_statement, statement_for
 from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
@@ -58,9 +60,14 @@ class Stages:
         return self.journal.decide(lambda state, now: decide(state, command, now))
 
     def plan(self, actor: str, stage: str, partners: Collection[str] | None = None) -> SiteState:
+        """Plans the stage; of one that is partially open, a supplement for those that are not, under a name of its own.
+
+        `partners` defers the others.
+        """
         self.state()
         with self._refusals_recorded(actor, "plan", stage):
             state = self.journal.state()
+            stage = to_be_planned(state, stage)
             duties.require(Verb.PLAN, eligibility.roles_of(state, actor, self.journal.now()))
             wanted = conditions.declared(state, stage)
             conditions.require_predecessors(state, wanted, self.journal.now(), conditions.flows_to(state, wanted, partners))
@@ -105,10 +112,14 @@ class Stages:
         return self.do(CancelStage(actor, stage, reason))
 
     def revert(self, actor: str, stage: str, reason: str) -> SiteState:
-        """Begins to close; the rest happens in the background. Needs no votes: it only subtracts."""
-        state = self.do(RevertStage(actor, stage, reason))
+        """Begins to close, the supplements of the stage too; the rest happens in the background. Needs no votes: it only subtracts."""
+        self.do(RevertStage(actor, stage, reason))
         self.runner.revert(stage)
-        return state
+        for name in reversed(supplements(stage, self.journal.state().stages)):
+            if self.journal.state().stage(name).state in LETS_THROUGH | RUNNING - {StageState.REVERTING}:
+                self.do(RevertStage(actor, name, reason))
+                self.runner.revert(name)
+        return self.journal.state()
 
     def _digest_now(self, state: SiteState, stage: str) -> str:
         """Of the plan made again; of nothing when there is none (the decision then says why not)."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from orchestrator.domain import posture, stages
+from orchestrator.domain import conversation_states, device_step_states, posture, stages
 from orchestrator.domain.events import EventType
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stages import StageState
@@ -16,7 +16,8 @@ from orchestrator.domain.transitions import mermaid
 from orchestrator.errors import IllegalTransition
 
 # Written by hand a second time, so that a slip in the table shows: state → event → new state, all else is refused.
-ENDS = ("reverted", "suspended", "stale", "denied", "cancelled", "expired")
+ENDS = ("reverted", "suspended", "stale", "denied", "cancelled", "expired", "ended", "deferred")
+PASSING = ("open", "partially-open")
 LEGAL = {
     ("draft", "StagePlanned"): "planned",
     ("draft", "CutoffOrdered"): "draft",
@@ -24,6 +25,8 @@ LEGAL = {
     **{(state, "VotesVoided"): "planned" for state in ("planned", "awaiting-approval", "approved")},
     **{(state, "VotesVoided"): state for state in ENDS},
     **{(state, "CutoffOrdered"): state for state in ENDS},
+    **{(state, "StageDeferred"): "deferred" for state in ("draft", *ENDS)},
+    ("suspended", "StageResumed"): "applying",
     ("planned", "VoteCast"): "awaiting-approval",
     ("awaiting-approval", "VoteCast"): "awaiting-approval",
     ("approved", "VoteCast"): "approved",
@@ -44,12 +47,16 @@ LEGAL = {
     ("applying", "StageVerifying"): "verifying",
     ("verifying", "StageObserving"): "observing",
     ("observing", "StageOpened"): "open",
-    **{(state, "StageReverting"): "reverting" for state in ("applying", "verifying", "observing", "open", "failed")},
-    **{(state, "StageFailed"): "failed" for state in ("applying", "verifying", "observing", "open", "reverting")},
+    ("observing", "StagePartiallyOpened"): "partially-open",
+    ("partially-open", "StageOpened"): "open",
+    **{(state, "StageNarrowed"): "partially-open" for state in PASSING},
+    **{(state, "StageEnded"): "ended" for state in PASSING},
+    **{(state, "StageReverting"): "reverting" for state in ("applying", "verifying", "observing", *PASSING, "failed")},
+    **{(state, "StageFailed"): "failed" for state in ("applying", "verifying", "observing", *PASSING, "reverting")},
     ("reverting", "StageReverted"): "reverted",
     **{
         (state, event): "suspended"
-        for state in ("applying", "verifying", "observing", "open", "reverting", "failed")
+        for state in ("applying", "verifying", "observing", *PASSING, "reverting", "failed")
         for event in ("StageSuspended", "CutoffOrdered")
     },
 }
@@ -60,8 +67,7 @@ POSTURES = {
     ("partially-isolated", "CutoffVerified"): "isolated",
     ("restoring", "CutoffVerified"): "restoring",
     **{(state, "CutoffPartial"): "partially-isolated" for state in ("isolating", "isolated", "partially-isolated", "restoring")},
-    ("isolated", "StageApplying"): "restoring",
-    ("restoring", "StageApplying"): "restoring",
+    **{(state, event): "restoring" for state in ("isolated", "restoring") for event in ("StageApplying", "StageResumed")},
     **{(state, "LayerLifted"): "surveillance" for state in ("isolated", "partially-isolated", "restoring")},
     ("surveillance", "SurveillanceEnded"): "normal",
 }
@@ -110,12 +116,20 @@ def test_every_state_is_reached() -> None:
 
 
 def test_nothing_is_applied_or_open_without_approval() -> None:
+    """`suspended` alone can be resumed: it was approved and open before, and the resumption has votes of its own."""
     reached = _reached(stages.TABLE, stages.INITIAL, without=EventType.STAGE_APPROVED)
-    assert reached.isdisjoint({StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING, StageState.OPEN})
+    assert reached.isdisjoint({StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING, *stages.LETS_THROUGH})
 
 
-@pytest.mark.parametrize("machine", ["stage", "posture"])
+DIAGRAMS = {
+    "stage": mermaid(stages.TABLE, stages.INITIAL),
+    "posture": mermaid(posture.TABLE, posture.INITIAL),
+    "conversation": mermaid(conversation_states.TABLE, conversation_states.INITIAL),
+    "device step": mermaid(device_step_states.TABLE, device_step_states.INITIAL),
+}
+
+
+@pytest.mark.parametrize("machine", DIAGRAMS)
 def test_the_documentation_shows_the_tables(machine: str) -> None:
     text = Path("docs/stages.md").read_text(encoding="utf-8")
-    diagram = mermaid(stages.TABLE, stages.INITIAL) if machine == "stage" else mermaid(posture.TABLE, posture.INITIAL)
-    assert f"```mermaid\n{diagram}```" in text
+    assert f"```mermaid\n{DIAGRAMS[machine]}```" in text
