@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.adapters.known_hosts import read_known_hosts
 from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.spool import Spool
@@ -32,6 +34,7 @@ def reopening(state: StateDirectory) -> Stages:
         return Target(device.name, device.platform.value, address, device.user, hosts.get(address, ()))
 
     log, spool = SqliteLog(state.log, head_file=state.log_head), Spool(state.spool, state.spool_fallback)
+    files = CutoffFiles(state.root, state.elsewhere)
     spool.allocate()  # in peacetime, when there is room
     spool.merge_into(log)
     collaborators = Collaborators(
@@ -43,6 +46,7 @@ def reopening(state: StateDirectory) -> Stages:
         probes=probes,
         dialect_for=dialect_named,
         target_for=target_for,
+        raise_epoch=lambda known: files.raise_epoch(max(int(time.time()), known + 1)),
         take_in=lambda: spool.holds_something() and spool.merge_into(log),
     )
     return Stages(collaborators, Planner(dialect_named))
@@ -56,13 +60,15 @@ def _hospital(state: StateDirectory) -> tuple[dict[Platform, Devices], Devices, 
 
         return dict.fromkeys(Platform, simulated), simulated, StoredProbes(simulated)
     from orchestrator.adapters.ansible_devices import AnsibleDevices
+    from orchestrator.adapters.device_turns import DeviceTurns, limits_with
     from orchestrator.adapters.netmiko_devices import NetmikoDevices
     from orchestrator.adapters.ssh_probes import SshProbes
     from orchestrator.wiring_cutoff import vantage_points
 
     keys = {Credential.CUT: state.cut_key, Credential.OPEN: state.open_key}
-    sessions = NetmikoDevices(keys)
-    firewalls = AnsibleDevices(keys, PLAYBOOKS)
+    turns = DeviceTurns(limits_with(device_limits()))  # one session of ours on a device, whichever way it goes
+    sessions = NetmikoDevices(keys, turns=turns)
+    firewalls = AnsibleDevices(keys, PLAYBOOKS, turns=turns)
     by_platform: dict[Platform, Devices] = dict.fromkeys(Platform, sessions)
     by_platform[Platform.NFTABLES] = firewalls
     return by_platform, sessions, SshProbes(NetmikoDevices({Credential.CUT: state.probe_key}), vantage_points(state, {}))

@@ -11,6 +11,10 @@ from orchestrator.domain.network import Device
 from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
 
 
+def _next_second(known: int) -> int:
+    return max(int(time.time()), known + 1)
+
+
 @dataclass(frozen=True)
 class Collaborators:
     """`devices_by_platform` chooses who changes a platform (nftables: Ansible; others: Netmiko); `reader` reads devices
@@ -18,7 +22,8 @@ class Collaborators:
 
     `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices'
     host keys. `take_in` brings into the log what the emergency command could not write there; it is asked before every
-    look at the state, and raises LogUnavailable. `wait` sleeps for that many seconds (tests and drills give another).
+    look at the state, and raises LogUnavailable. `raise_epoch` gives an epoch that is larger than the given one and than every
+    one before, those of emergency commands included (they share its file). `wait` sleeps for that many seconds (tests and drills give another).
     """
 
     log: Log
@@ -31,5 +36,6 @@ class Collaborators:
     target_for: Callable[[Device], Target]
     take_in: Callable[[], object] = bool
     wait: Callable[[float], object] = time.sleep
+    raise_epoch: Callable[[int], int] = _next_second
     device_deadline_s: float = 60.0
     probe_deadline_s: float = 30.0

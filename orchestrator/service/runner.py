@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
-from orchestrator.errors import IllegalTransition, LogError
+from orchestrator.errors import IllegalTransition
+from orchestrator.service.chores import Chores
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.execution import Execution
 from orchestrator.service.journal import Journal
@@ -36,6 +36,8 @@ class Runner:
         self._one_at_a_time = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._tried: dict[str, float] = {}  # stage → when its leftovers were last closed, monotonic
+        self.chores = Chores(self._stopping)
+        self.chores.add("close leftovers", WATCH_EVERY_S, self.close_leftovers)
         self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
 
     def apply(self, stage: str) -> None:
@@ -63,14 +65,8 @@ class Runner:
         return tuple(f"{status.name} was {status.state}" for status in found)
 
     def watch(self) -> None:
-        """From now on closes, within seconds, what `close_leftovers` finds; until `stop`."""
-
-        def look() -> None:
-            while not self._stopping.wait(WATCH_EVERY_S):
-                with contextlib.suppress(LogError):  # nothing is known now: the next look may know
-                    self.close_leftovers()
-
-        threading.Thread(target=look, daemon=True, name="watch").start()
+        """From now on does the chores (leftovers are closed within seconds); until `stop`."""
+        self.chores.start()
 
     def close_leftovers(self) -> tuple[str, ...]:
         """Suspended means closed: a cut-off with a narrower profile leaves what its stages have opened on other devices.
@@ -108,6 +104,10 @@ class Runner:
         """Nothing to do when the run itself has closed it while we waited for our turn."""
         if self._journal.state().stage(stage).state is StageState.REVERTING:
             revert(self._with, self._journal, stage)
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Device work in the background, when what runs now has ended; returns at once."""
+        self._start(work)
 
     def _start(self, work: Callable[[], None]) -> None:
         def run() -> None:

@@ -101,11 +101,16 @@ class Reopening:
                 target_for=lambda device: Target(device.name, device.platform, str(device.management), device.user),
                 take_in=self.take_in,
                 wait=self.wait or self.clock.wait,
+                raise_epoch=self.raise_epoch,
             ),
             PLANNER,
         )
 
     # --- the world ----------------------------------------------------------------------------------------------
+
+    def raise_epoch(self, known: int) -> int:
+        self.epoch = max(self.epoch, known) + 1
+        return self.epoch
 
     def append(self, type_: E, body: dict[str, object], device: str | None = None, actor: str = "emergency") -> None:
         self.log.append([NewEvent(type_, stamp(self.clock.now()), actor, body, device=device)])
