@@ -3,7 +3,8 @@
 Standard library only, and no I/O at import: the emergency command reads this first.
 
 Environment: ORCHESTRATOR_STATE (state directory, default /var/lib/orchestrator), ORCHESTRATOR_INVENTORY (default
-inventory/valmont.yml), ORCHESTRATOR_POLICY (default policies/valmont), ORCHESTRATOR_DEBUG (1: tracebacks).
+inventory/valmont.yml), ORCHESTRATOR_POLICY (default policies/valmont), ORCHESTRATOR_LIMITS (openings at a time per
+platform, `frr=4,nftables=32`; default in `adapters/device_turns.py`), ORCHESTRATOR_DEBUG (1: tracebacks).
 """
 
 from __future__ import annotations
@@ -117,3 +118,7 @@ def inventory_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 def policy_path(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("ORCHESTRATOR_POLICY") or DEFAULT_POLICY)
+
+
+def device_limits(environ: Mapping[str, str] = os.environ) -> str:
+    return environ.get("ORCHESTRATOR_LIMITS", "")

@@ -17,7 +17,7 @@ from orchestrator.ports import Credential, Devices, Probes, Target
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Stages
-from orchestrator.settings import StateDirectory
+from orchestrator.settings import StateDirectory, device_limits
 from orchestrator.wiring_hospital import dialect_named, simulation
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"

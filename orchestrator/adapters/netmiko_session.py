@@ -110,7 +110,7 @@ class Session:
     def _remaining(self) -> float:
         left = self._expires - time.monotonic()
         if left <= 0:
-            raise DeviceUnknown("the deadline passed")
+            raise _DeadlinePassed("no answer within the deadline")
         return left
 
     def _connect(self, parameters: dict[str, Any]) -> paramiko.SSHClient:
@@ -155,7 +155,7 @@ class Session:
             self._remaining()
         try:
             while True:
-                channel.settimeout(max(0.01, self._expires - time.monotonic()))
+                channel.settimeout(self._remaining())
                 piece = channel.recv(65536)
                 if not piece:
                     break
@@ -165,8 +165,8 @@ class Session:
                     channel.close()
                     raise DeviceUnknown(TOO_MUCH)
             # -1 until the device has said: a session lost midway leaves it there.
-            channel.status_event.wait(max(0.01, self._expires - time.monotonic()))
-        except OSError as failure:
+            channel.status_event.wait(self._remaining())
+        except (OSError, _DeadlinePassed) as failure:
             raise DeviceUnknown(_with_output("no answer within the deadline", printed)) from failure
         if channel.exit_status == -1:
             raise DeviceUnknown(_with_output("the session was lost before the command had ended", printed))
@@ -188,6 +188,10 @@ class Session:
         lines = [line for line in script.text.splitlines() if line.strip()]
         self._cli.read_timeout_override = self._remaining()
         return self._cli.send_config_set(lines, error_pattern=CLI_ERRORS, cmd_verify=True)
+
+
+class _DeadlinePassed(DeviceUnknown):
+    """The end of the device's time."""
 
 
 class CommandFailed(DeviceRefused):
