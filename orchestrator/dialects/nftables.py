@@ -13,48 +13,28 @@ each file with `nft -f` works as well.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
-from orchestrator.dialects import nftables_readback, nftables_sessions
+from orchestrator.dialects import nftables_readback, nftables_sessions, nftables_shell
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
+from orchestrator.dialects.blocked_sessions import end_blocked
+from orchestrator.dialects.nftables_blocks import block_lines, block_name
 from orchestrator.dialects.nftables_boxes import refuse_overlap
-from orchestrator.dialects.nftables_rules import ERRORS_REMEMBERED_S, FENCE, RAISE_EPOCH, TABLE, box_set, box_words, lay_slot, layer_digest
-from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, TrackedConnection
+from orchestrator.dialects.nftables_rules import (
+    BLOCKED,
+    ERRORS_REMEMBERED_S,
+    FENCE,
+    RAISE_EPOCH,
+    TABLE,
+    box_set,
+    box_words,
+    lay_slot,
+    layer_digest,
+)
+from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, TrackedConnection, networks_in_order
+from orchestrator.domain.network import Prefix
 
 BOOT_DIRECTORY = "/etc/containment"
-
-# The generation never goes back: a cut that comes late lays its layer under the one that it finds, and tries again when
-# another came in between. What else can fail is a table that somebody set dormant: it refuses new base chains in the
-# transaction that wakes it, so then it is woken first, which only subtracts. The last try asks for nothing.
-_LAY = "; ".join(
-    [
-        "rules=$(cat)",
-        f"newest() {{ held=$(nft list set {TABLE} epoch 2>/dev/null | sed -n 's/.*elements = {{ \\(0x[0-9a-f]*\\) }}.*/\\1/p')",
-        "epoch=$((${held:-0})); [ $epoch -gt {epoch} ] || epoch={epoch}; }",
-        'found() { if [ -n "$held" ]',
-        f"then for verb in delete add; do echo $verb 'element {TABLE} epoch {{' $held '}}'; done; else echo 'create table {TABLE}'; fi; }}",
-        f'words() {{ printf \'%s\\n\' "$rules" | sed "s/^add element {TABLE} epoch .*/add element {TABLE} epoch {{ $epoch }}/"; }}',
-        "laid=no",
-        "for try in 1 2 3; do newest; { found; words; } | nft -f - 2>/dev/null && laid=yes && break; done",
-        f"[ $laid = yes ] || {{ if nft -t list table {TABLE} 2>/dev/null | grep -q 'flags dormant'; then nft add table {TABLE}; fi",
-        "newest; words | nft -f -; }",
-    ]
-)
-
-_SNAPSHOT = f"""\
-export LC_ALL=C
-echo '=== rules'
-nft -s list ruleset | awk '/^table {TABLE} \\{{$/ {{ ours = 1 }} !ours {{ print }} /^\\}}$/ {{ ours = 0 }}' | sed 's/ expires [0-9a-z]*//g'
-echo '=== addresses'; ip -o address show | sed 's/ *valid_lft.*//'
-echo '=== routing rules'; ip -4 rule show; ip -6 rule show
-echo '=== routes'; for family in 4 6; do ip -$family route show table all | sed 's/ expires [0-9]*sec//' | sort; done
-echo '=== forwarding'
-for name in ipv4/ip_forward ipv4/conf/all/rp_filter ipv4/conf/all/forwarding ipv6/conf/all/forwarding ipv6/conf/all/disable_ipv6; do
-  [ -r "/proc/sys/net/$name" ] && printf '%s %s\\n' "$name" "$(cat "/proc/sys/net/$name")"
-done
-echo '=== end'
-"""
 
 
 class NftablesDialect:
@@ -80,47 +60,23 @@ class NftablesDialect:
             "opening again what is open starts its confirm window anew: it must be confirmed again",
             "spared on the device itself, to the next hop: neighbour and router discovery, multicast listener reports, VRRP, "
             "single-hop BFD, DHCP, BGP with TTL 1 or 255",
+            "a block list is asked first, in both directions, on guarded interfaces only; it survives laying, reboot and a reload of "
+            "the site's rules. A loosened layer asks nothing, the block list included",
+            "loosening is an element with a timeout: the kernel lays the layer again to the second, whether any process lives or not",
         ),
+        blocks=True,
     )
 
     def __init__(self, boot_directory: str = BOOT_DIRECTORY) -> None:
         self._directory = boot_directory
 
     def lay(self, layer: Layer) -> Script:
-        return Script(_LAY, _text(["add table " + TABLE, *RAISE_EPOCH, *lay_slot(layer)]))
+        return Script(nftables_shell.LAY, _text(["add table " + TABLE, *RAISE_EPOCH, *lay_slot(layer)]))
 
     def persist(self, layer: Layer) -> Script:
         """Checks the file with `nft -c`, then puts it in place whole and durable. The boot generation never goes back."""
-        body = _text(lay_slot(layer))
-        head = (
-            f"# containment boot file, slot {layer.slot}, layer {layer_digest(layer)}, body {hashlib.sha256(body.encode()).hexdigest()}\n"
-        )
-        directory, slot = self._directory, layer.slot
-        epoch_body = "\n".join(["add table " + TABLE, *RAISE_EPOCH])
-        return Script(
-            "sh",
-            f"""\
-set -eu
-umask 077
-mkdir -p {directory}
-cd {directory}
-cat > .{slot}.new <<'BOOT'
-{head}{body}BOOT
-nft -c -f .{slot}.new
-before=$(sed -n '1s/.*epoch \\([0-9]*\\),.*/\\1/p' {nftables_readback.EPOCH_FILE} 2>/dev/null || :)
-if [ "${{before:-0}}" -lt {{epoch}} ]; then
-  cat > .epoch.body <<'BOOT'
-{epoch_body}
-BOOT
-  sum=$(sha256sum < .epoch.body)
-  {{ echo "# containment boot file, epoch {{epoch}}, body ${{sum%% *}}"; cat .epoch.body; }} > .epoch.new
-  rm -f .epoch.body
-  mv .epoch.new {nftables_readback.EPOCH_FILE}
-fi
-mv .{slot}.new {slot}.nft
-sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
-""",
-        )
+        title = f"slot {layer.slot}, layer {layer_digest(layer)}"
+        return Script("sh", nftables_shell.persist(layer.slot, title, _text(lay_slot(layer)), self._directory))
 
     def read_back(self) -> Script:
         return nftables_readback.read_back(self._directory)
@@ -161,16 +117,34 @@ sync {slot}.nft {nftables_readback.EPOCH_FILE} . 2>/dev/null || sync
         lines = [f"{verb} {words} }}" for words in every for verb in ("add", "delete")]
         return Script("sh", _text(["set -eu", "nft -f - <<'RULES'", *lines, "RULES", *nftables_sessions.kill_commands(elements)]))
 
+    def fence(self) -> Script:
+        return Script("sh", nftables_shell.fence(self._directory))
+
+    def block(self, networks: tuple[Prefix, ...]) -> Script:
+        """Prints the entries of connection tracking that it deletes."""
+        given = networks_in_order(networks)
+        if not given:
+            return Script("sh", ":\n")
+        name, ends = block_name(given), end_blocked(given, nftables_shell.GUARDS)
+        return Script("sh", nftables_shell.block(name, block_lines(given), _block_file(given), ends, self._directory))
+
+    def unblock(self, remaining: tuple[Prefix, ...]) -> Script:
+        left = networks_in_order(remaining)
+        lines = [f"flush chain {TABLE} {BLOCKED}", *(block_lines(left) if left else ())]
+        return Script("sh", nftables_shell.unblock(lines, _block_file(left) if left else "", self._directory))
+
+    def loosen(self) -> Script:
+        """One transaction; its deadline is the kernel's, and no process of ours has to live for it."""
+        return Script("nft -f -", nftables_shell.loosen())
+
+    def tighten(self) -> Script:
+        return Script("sh", nftables_shell.tighten(self._directory))
+
     def lift(self) -> Script:
-        """The running layer goes first, in one transaction with the fence; the boot files only after it went. Their
-        directory stays: the device's start-up names it."""
-        lines = ["set -eu", "nft -f - <<'RULES'", FENCE[0], f"delete table {TABLE}", "RULES"]
-        files = f"{self._directory}/*.nft {self._directory}/.*.new {self._directory}/.epoch.body"
-        lines += [f"rm -f -- {files}", "sync"]
-        return Script("sh", _text(lines))
+        return Script("sh", nftables_shell.lift(self._directory))
 
     def snapshot(self) -> Script:
-        return Script("sh", _SNAPSHOT)
+        return Script("sh", nftables_shell.SNAPSHOT)
 
 
 def _opened(change: DeviceChange) -> tuple[tuple[Element, ...], tuple[str, ...]]:
@@ -184,6 +158,12 @@ def _opened(change: DeviceChange) -> tuple[tuple[Element, ...], tuple[str, ...]]
 def _written(elements: tuple[Element, ...]) -> tuple[tuple[Element, ...], tuple[str, ...]]:
     kept = refuse_overlap(elements)
     return kept, tuple(f"element {TABLE} {box_set('open', element)} {{ {box_words(element)}" for element in kept)
+
+
+def _block_file(networks: tuple[Prefix, ...]) -> str:
+    """Shell words that write the boot file of one block."""
+    title = f"blocked {' '.join(str(network) for network in networks)}"
+    return nftables_shell.write_boot_file("_" + block_name(networks), title, _text(block_lines(networks)))
 
 
 def _text(lines: list[str]) -> str:

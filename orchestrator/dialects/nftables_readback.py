@@ -18,7 +18,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.dialects.base import Script
+from orchestrator.dialects.nftables_blocks import read_blocks
 from orchestrator.dialects.nftables_rules import (
+    BLOCKED,
+    LOOSENED,
+    SHARED_CHAINS,
     SHARED_SETS,
     TABLE,
     Bodies,
@@ -29,13 +33,14 @@ from orchestrator.dialects.nftables_rules import (
     slot_name,
     slot_sets,
 )
-from orchestrator.domain.layer import Element, Observed, ordered
+from orchestrator.domain.layer import Element, Observed, networks_in_order, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58}
 _BLOCK = re.compile(r"^\t(\w+) (\S+) \{$")
 _BOOT_LINE = re.compile(r"^(\S+) (\S+) # containment boot file, slot (\S+), layer (\S+), body (\S+)$")
+_BLOCK_LINE = re.compile(r"^(\S+) (\S+) # containment boot file, blocked (\S.*), body (\S+)$")
 _EPOCH_LINE = re.compile(r"^(\S+) (\S+) # containment boot file, epoch \d+, body (\S+)$")
 
 
@@ -51,6 +56,15 @@ class _Structure:
 class _Entry:
     key: Any  # as JSON gives it
     expires_s: int | None
+
+
+@dataclass
+class _Boot:
+    """Slots that the device boots with and the digests of their layers, what it boots blocking, and what is wrong there."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    blocked: list[Prefix] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
 def read_back(directory: str) -> Script:
@@ -81,18 +95,22 @@ def parse(output: str) -> Observed:
     if "end" not in sections or "boot" not in sections:
         raise DeviceUnknown("the read-back is incomplete: its last line is missing")
     foreign = _fast_paths(sections.get("fast paths", []))
-    boots, boot_digests, edited = _boot(sections["boot"])
-    foreign += edited
+    boot = _boot(sections["boot"])
+    foreign += boot.wrong
+    boots = tuple(sorted(boot.digests))
     if "structure" not in sections:
         return Observed(present=False, boots_with=boots, foreign=tuple(foreign))
     structure = _structure(sections["structure"])
-    elements = _elements("\n".join(sections.get("elements", [])))
+    listed = _listed("\n".join(sections.get("elements", [])))
+    elements = _elements(listed)
     foreign += [f"in the table itself: {line}" for line in structure.loose]
 
     slots: dict[str, str] = {}
     names = sorted({name.rpartition("_")[0] for kind, name in structure.objects if _of_a_slot(kind, name)})
-    modelled = {("set", name) for name in SHARED_SETS}
-    foreign += _differences("set", SHARED_SETS, structure)
+    modelled = {("set", name) for name in SHARED_SETS} | {("chain", name) for name in (BLOCKED, *SHARED_CHAINS)}
+    if names:
+        foreign += _differences("set", SHARED_SETS, structure) + _differences("chain", SHARED_CHAINS, structure)
+        foreign += [] if ("chain", BLOCKED) in structure.objects else [f"chain {BLOCKED} is missing"]
     for name in names:
         sets, chains = slot_sets(slot_name(name)), slot_chains(slot_name(name))
         modelled |= {("set", one) for one in sets} | {("chain", one) for one in chains}
@@ -104,9 +122,30 @@ def parse(output: str) -> Observed:
 
     epoch, bad_epoch = _epoch(elements)
     opened, temporary, bad_openings = _openings(elements)
-    foreign += bad_epoch + bad_openings
-    foreign += [f"the boot file of {slot} differs from what runs" for slot, its in boot_digests.items() if slots.get(slot, its) != its]
-    return Observed(present=True, epoch=epoch, slots=slots, opened=opened, temporary=temporary, boots_with=boots, foreign=tuple(foreign))
+    blocked, bad_blocks = read_blocks(rule for rule in _all(listed, "rule") if rule.get("chain") == BLOCKED)
+    foreign += bad_epoch + bad_openings + bad_blocks
+    foreign += [f"the boot file of {slot} differs from what runs" for slot, its in boot.digests.items() if slots.get(slot, its) != its]
+    if set(blocked) != set(networks_in_order(boot.blocked)):
+        foreign.append("the device would boot with another block list than runs")
+    loosened, left, endless = _loosened(elements)
+    foreign += endless
+    lying = {} if loosened else slots
+    return Observed(
+        present=bool(lying), epoch=epoch, slots=lying, opened=opened, temporary=temporary, boots_with=boots, blocked=blocked,
+        loosened_s=left, foreign=tuple(foreign),
+    )  # fmt: skip
+
+
+def _loosened(elements: dict[str, list[_Entry]]) -> tuple[bool, int | None, list[str]]:
+    """Whether packets go past the layer, the seconds that are left, and what is odd about it."""
+    entries = elements.get(LOOSENED, [])
+    if not entries:
+        return False, None, []
+    left = [entry.expires_s for entry in entries if entry.expires_s is not None]
+    odd = [f"set {LOOSENED}: the layer is off without an end"] if len(left) != len(entries) else []
+    if {entry.key for entry in entries} != {2, 10}:
+        odd.append(f"set {LOOSENED}: not both families: {sorted(str(entry.key) for entry in entries)}")
+    return True, max(left) if left and not odd else None, odd
 
 
 def _sections(output: str) -> dict[str, list[str]]:
@@ -162,11 +201,20 @@ def _differences(kind: str, expected: Bodies, structure: _Structure) -> list[str
     return found
 
 
-def _elements(text: str) -> dict[str, list[_Entry]]:
+def _listed(text: str) -> list[dict[str, Any]]:
     try:
-        listed = json.loads(text)["nftables"]
-        sets = [item["set"] for item in listed if "set" in item]
-        return {one["name"]: [_entry(raw) for raw in one.get("elem", [])] for one in sets}
+        return list(json.loads(text)["nftables"])
+    except (ValueError, KeyError, TypeError) as failure:
+        raise DeviceUnknown(f"the elements cannot be read: {failure}") from failure
+
+
+def _all(listed: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item[kind] for item in listed if kind in item]
+
+
+def _elements(listed: list[dict[str, Any]]) -> dict[str, list[_Entry]]:
+    try:
+        return {one["name"]: [_entry(raw) for raw in one.get("elem", [])] for one in _all(listed, "set")}
     except (ValueError, KeyError, TypeError) as failure:
         raise DeviceUnknown(f"the elements cannot be read: {failure}") from failure
 
@@ -207,7 +255,7 @@ def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], t
     temporary: list[tuple[Element, int]] = []
     unread: list[str] = []
     for name in SHARED_SETS:
-        for entry in elements.get(name, []) if name != "epoch" else []:
+        for entry in elements.get(name, []) if name not in ("epoch", LOOSENED) else []:
             element = _element(entry.key)
             if element is None:
                 unread.append(_not_ours(name, entry))
@@ -271,23 +319,26 @@ def _fast_paths(lines: list[str]) -> list[str]:
     return ["fast path past the layer: " + line.strip(" \t{") for line in lines if "flowtable" in line]
 
 
-def _boot(lines: list[str]) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
-    """Slots that the device boots with, their digests, and what is wrong in the directory."""
-    boots: dict[str, str] = {}
-    wrong: list[str] = []
+def _boot(lines: list[str]) -> _Boot:
+    boot = _Boot()
     for line in lines:
         if slot := _BOOT_LINE.match(line):
             name, found, its, layer, body = slot.groups()
             if found == body and name == f"{its}.nft":
-                boots[its] = layer
+                boot.digests[its] = layer
+                continue
+        elif block := _BLOCK_LINE.match(line):
+            name, found, networks, body = block.groups()
+            if found == body:
+                boot.blocked += [ip_network(network) for network in networks.split()]
                 continue
         elif epoch := _EPOCH_LINE.match(line):
             name, found, body = epoch.groups()
             if found == body and name == EPOCH_FILE:
                 continue
         if line.strip():
-            wrong.append(f"boot file {line.split()[0]} is not as we wrote it")
-    return tuple(sorted(boots)), boots, wrong
+            boot.wrong.append(f"boot file {line.split()[0]} is not as we wrote it")
+    return boot
 
 
 EPOCH_FILE = "_epoch.nft"  # no slot begins with an underscore
