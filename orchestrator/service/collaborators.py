@@ -22,8 +22,9 @@ class Collaborators:
 
     `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices'
     host keys. `take_in` brings into the log what the emergency command could not write there; it is asked before every
-    look at the state, and raises LogUnavailable. `raise_epoch` gives an epoch that is larger than the given one and than every
-    one before, those of emergency commands included (they share its file). `wait` sleeps for that many seconds (tests and drills give another).
+    look at the state, and raises LogUnavailable. `raise_epoch` gives an epoch that is larger than the given one and than
+    every one before, those of emergency commands included (they share its file). `wait` sleeps for that many seconds
+    (tests and drills give another).
     """
 
     log: Log
