@@ -10,7 +10,7 @@ demo: install
 	@$(BIN)/python -m orchestrator demo
 
 test: install check
-	$(BIN)/pytest
+	@.ci/tests
 
 check: install
 	$(BIN)/ruff check .
