@@ -15,12 +15,16 @@ from ipaddress import ip_network
 from pydantic import ValidationError
 
 from orchestrator.dialects.iptables_rules import (
+    BLOCKED,
     DISPATCH,
     EPOCH,
     FAMILIES,
     HOOKS,
+    LOOSENED,
     OPEN,
     STOP,
+    STOPPED,
+    block_rules,
     keep_head,
     opening_id,
     shared_chains,
@@ -28,7 +32,7 @@ from orchestrator.dialects.iptables_rules import (
     slot_digest,
 )
 from orchestrator.dialects.iptables_shell import BOOT_SCRIPT, summed
-from orchestrator.domain.layer import Element, Observed, ordered
+from orchestrator.domain.layer import Element, Observed, networks_in_order, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
@@ -39,6 +43,9 @@ _PINHOLE = re.compile(
     r"(?: -m time --datestop (?P<stop>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d))?(?: -m comment --comment (?P<id>\S+))? -j RETURN$"
 )
 _BOOT = re.compile(r"^(\S+) (\S+) # containment boot file, (\S+), layer (\S+), body (\S+)$")
+_BLOCK = re.compile(r"^(\S+) (\S+) # containment boot file, (_b-\S+\.v[46]), blocked (.*), body (\S+)$")
+_BLOCKING = re.compile(rf"^(?:-([sd]) (\S+) )?-g {STOPPED}$")
+_LOOSENING = re.compile(rf"^-m time --datestop (\S+) -m comment --comment {LOOSENED} -j RETURN$")
 _GENERATION = re.compile(EPOCH + r"\d+$")
 _PROTOCOLS = {"112": "vrrp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}  # as the device's own /etc/protocols has them
 
@@ -80,17 +87,28 @@ def parse(output: str) -> Observed:
     temporary: list[tuple[Element, int]] = []
     epochs: list[int] = []
     present = []
+    blocked: list[Prefix] = []
+    loosened: list[int] = []
     for family in FAMILIES:
         reading = _Family(family, sections.get(f"rules {family}", []))
         present.append(reading.present)
-        if reading.present or reading.chains:
+        found, odd = reading.blocks()
+        blocked += found
+        foreign += odd
+        if reading.present or reading.chains.keys() - {BLOCKED, STOPPED}:
+            loosened.append(reading.loosened(now))
             foreign += reading.shared()
             reading.slots(slots, foreign)
             foreign += reading.openings(now, opened, temporary)
             epochs += reading.epochs()
     if any(present) and not all(present):
         foreign.append("the layer lies in one family only")
-    boots, wrong = _boot(sections["boot"])
+    boots, boots_blocking, wrong = _boot(sections["boot"])
+    if networks_in_order(blocked) != networks_in_order(boots_blocking):
+        wrong.append("the device would boot with another block list than runs")
+    off = any(loosened)
+    if off and not all(loosened):
+        foreign.append("the layer is off in one family only")
     epoch = epochs[0] if len(epochs) == 2 and len(set(epochs)) == 1 else None
     if any(present) and epoch is None:
         foreign.append(f"the generations are {', '.join(map(str, epochs)) or 'none'}: one per family, and equal, is right")
@@ -102,8 +120,9 @@ def parse(output: str) -> Observed:
             wrong.append(f"the boot file of {name} differs from what runs")
     temporary.sort(key=lambda pair: pair[0].sort_key())
     return Observed(
-        present=any(present), epoch=epoch, slots=digests, opened=ordered(opened),
-        temporary=tuple(temporary), boots_with=tuple(sorted(boots)), foreign=tuple(foreign + wrong),
+        present=any(present) and not off, epoch=epoch, slots={} if off else digests, opened=ordered(opened),
+        temporary=tuple(temporary), boots_with=tuple(sorted(boots)), blocked=networks_in_order(blocked),
+        loosened_s=max(loosened) if off else None, foreign=tuple(foreign + wrong),
     )  # fmt: skip
 
 
@@ -126,7 +145,35 @@ class _Family:
             elif words[0] == "-A":
                 self.into.append(line)
         self.present = DISPATCH in self.chains
-        self._seen = {DISPATCH, OPEN}
+        self._seen = {DISPATCH, OPEN, BLOCKED}
+
+    def loosened(self, now: int) -> int:
+        """Seconds for which the layer is off; 0 when it is not. Takes the rule out of what is modelled as slots."""
+        rules = self.chains.get(DISPATCH, [])
+        dates = [found[1] for rule in rules[:1] if (found := _LOOSENING.match(rule))]
+        if not dates:
+            return 0
+        self.chains[DISPATCH] = rules[1:]
+        return max(0, _left(dates[0], now))
+
+    def blocks(self) -> tuple[list[Prefix], list[str]]:
+        """The networks stopped in both directions, and the rules that are not ours or stop one direction only."""
+        rules = self.chains.get(BLOCKED, [])
+        if self.present and BLOCKED not in self.chains:
+            return [], [self._word(f"chain {BLOCKED} is missing")]
+        ends: dict[str, set[Prefix]] = {"s": set(), "d": set()}
+        odd = []
+        for rule in rules:
+            found = _BLOCKING.match(rule)
+            network = _network(found[2] or ("0.0.0.0/0" if self.family == 4 else "::/0")) if found else None
+            if found is None or network is None:
+                odd.append(self._word(f"chain {BLOCKED}: unexpected: {rule}"))
+                continue
+            for end in found[1] or "sd":
+                ends[end].add(network)
+        both = sorted(ends["s"] & ends["d"])
+        half = [rule for network in ends["s"] ^ ends["d"] for rule in block_rules([network], self.family) if rule in rules]
+        return both, odd + [self._word(f"chain {BLOCKED}: one direction only: {rule}") for rule in half]
 
     def shared(self) -> list[str]:
         """What deviates in the chains that are the same everywhere, and where they hang."""
@@ -161,6 +208,9 @@ class _Family:
         kept = f"{first}-k"
         self._seen |= {first, kept}
         entry = self.chains.get(first, [])
+        if entry[:1] != [f"-j {BLOCKED}"]:
+            slot.deviations.append(self._word(f"chain {first} of slot {name}: does not ask the block list first"))
+        entry = [rule for rule in entry if rule != f"-j {BLOCKED}"]
         if entry != [f"-g {kept}"]:
             scope = [found for rule in entry[::2] if (found := _prefix(rule, kept)) is not None]
             if [f"{end} {prefix} -g {kept}" for prefix in scope for end in ("-s", "-d")] != entry:
@@ -189,7 +239,7 @@ class _Family:
                 continue
             left = None
             if words["stop"]:
-                left = int(datetime.fromisoformat(words["stop"]).replace(tzinfo=UTC).timestamp()) + 1 - now
+                left = _left(words["stop"], now)
             if left is None or left > 0:  # an over one matches nothing any more
                 opened.append(element)
             if left is not None and left > 0:
@@ -216,14 +266,23 @@ def _plain(rule: str) -> str:
     return re.sub(r"-p (\S+)", lambda found: f"-p {_PROTOCOLS.get(found[1], found[1])}", rule)
 
 
+def _left(stop: str, now: int) -> int:
+    """Seconds until a date in a rule has passed."""
+    return int(datetime.fromisoformat(stop).replace(tzinfo=UTC).timestamp()) + 1 - now
+
+
+def _network(text: str) -> Prefix | None:
+    try:
+        return ip_network(text)
+    except ValueError:
+        return None
+
+
 def _prefix(rule: str, kept: str) -> Prefix | None:
     words = rule.split()
     if len(words) != 4 or words[0] != "-s" or words[2:] != ["-g", kept]:
         return None
-    try:
-        return ip_network(words[1])
-    except ValueError:
-        return None
+    return _network(words[1])
 
 
 def _sections(output: str) -> dict[str, list[str]]:
@@ -237,23 +296,26 @@ def _sections(output: str) -> dict[str, list[str]]:
     return sections
 
 
-def _boot(lines: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Slot → digest of its layer, where both families boot with it; and what is wrong in the directory."""
+def _boot(lines: list[str]) -> tuple[dict[str, str], list[Prefix], list[str]]:
+    """Slot → digest of its layer, where both families boot with it; the networks blocked then; what is wrong in the directory."""
     whole: dict[str, str] = {}
+    blocked: list[Prefix] = []
     wrong = []
     for line in lines:
         name, sum_, *_ = line.split(" ", 2)
-        found = _BOOT.match(line)
+        found, block = _BOOT.match(line), _BLOCK.match(line)
         if name == "boot" and sum_ == summed(BOOT_SCRIPT.split("\n", 1)[1]):
             whole[name] = ""
         elif found and found[3] == name and found[5] == sum_:
             whole[name] = found[4]
+        elif block and block[3] == name and block[5] == sum_:
+            blocked += [ip_network(network) for network in block[4].split()]
         else:
             wrong.append(f"boot file {name} is not as we wrote it")
     parts = {"boot", *(f"0-base.v{family}" for family in FAMILIES)}
     if whole and not parts <= whole.keys():
         wrong.append(f"the device cannot boot with the layer: {', '.join(sorted(parts - whole.keys()))} is missing or changed")
-        return {}, wrong
+        return {}, blocked, wrong
     slots = {name[: -len(".v4")] for name in whole.keys() - parts}
     both = {slot for slot in slots if all(f"{slot}.v{family}" in whole for family in FAMILIES)}
-    return {slot: whole[f"{slot}.v4"] for slot in both}, wrong
+    return {slot: whole[f"{slot}.v4"] for slot in both}, blocked, wrong

@@ -4,7 +4,8 @@
     INPUT   ─ first ─> containment-in  ─ (the device's own protocols return) ─> containment
     OUTPUT  ─ first ─> containment-out ─ (the same) ─> containment
 
-A slot's first chain confines it to its scope, the second returns what it keeps, `containment-open` returns what was
+A slot's first chain asks the block list (`containment-b`, which stops and else goes back) and confines the slot to its
+scope, the second returns what it keeps, `containment-open` returns what was
 opened and drops the rest. RETURN after a `goto` leads back to `containment`: the other slots and then the site's own
 rules still decide. There is no ACCEPT in it, so ours are denies around pinholes (composition `complement`).
 
@@ -14,7 +15,8 @@ conversations, and no packet of any other, whatever port that one comes from; th
 that are not tracked match no pinhole. Redirects and source quenches count as errors to the kernel: they are dropped first.
 
 A deadline is a date in the rule (`-m time`), by the device's clock in UTC: the kernel stops matching it, and the session
-dies with it. The rule stays behind, without effect, until it is closed or laid over.
+dies with it. The rule stays behind, without effect, until it is closed or laid over. A loosened layer has such a rule as
+the first of `containment`: until its date everything returns to the site's own rules, the block list is not asked.
 """
 
 from __future__ import annotations
@@ -28,12 +30,17 @@ from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
 from orchestrator.domain.packet_elements import disjoint
 
-SKELETON = 1  # part of every slot's digest: other chains are another layer
+SKELETON = 2  # part of every slot's digest: other chains are another layer
 FAMILIES = (4, 6)
 DISPATCH, OPEN, EPOCH = "containment", "containment-open", "containment-e"
+BLOCKED, STOPPED, LOOSENED = "containment-b", "containment-d", "containment-loosened"
 HOOKS = {"FORWARD": DISPATCH, "INPUT": "containment-in", "OUTPUT": "containment-out"}
 STOP = (
     '-m limit --limit 5/sec --limit-burst 20 -j LOG --log-prefix "containment "',
+    "-j DROP",
+)
+BLOCKED_STOP = (
+    '-m limit --limit 5/sec --limit-burst 20 -j LOG --log-prefix "containment blocked "',
     "-j DROP",
 )
 _NO_ERRORS = {4: tuple(f"-p icmp -m icmp --icmp-type {kind} -j DROP" for kind in (4, 5)), 6: ()}
@@ -63,7 +70,7 @@ def slot_chain(slot: str) -> str:
 def shared_chains(family: int) -> dict[str, tuple[str, ...]]:
     """Chains that are the same on every device: name → rules. `containment` and the openings are filled besides."""
     spared = tuple(_SPARED[family])
-    return {"containment-in": (*spared, f"-j {DISPATCH}"), "containment-out": (*spared, f"-j {DISPATCH}")}
+    return {"containment-in": (*spared, f"-j {DISPATCH}"), "containment-out": (*spared, f"-j {DISPATCH}"), STOPPED: BLOCKED_STOP}
 
 
 def jumps(layer: Layer) -> tuple[str, ...]:
@@ -81,7 +88,7 @@ def slot_chains(layer: Layer, family: int) -> dict[str, tuple[str, ...]]:
     kept = f"{first}-k"
     concerned = tuple(f"{end} {prefix} -g {kept}" for prefix in scope_in(layer.scope, family) for end in ("-s", "-d"))
     keeping = tuple(f"{pinhole(element)} -j RETURN" for element in disjoint(layer.keep) if element.family == family)
-    return {first: concerned if layer.scope else (f"-g {kept}",), kept: (*_NO_ERRORS[family], *keeping, f"-g {OPEN}")}
+    return {first: (f"-j {BLOCKED}", *(concerned if layer.scope else (f"-g {kept}",))), kept: (*_NO_ERRORS[family], *keeping, f"-g {OPEN}")}
 
 
 def keep_head(family: int) -> tuple[str, ...]:
@@ -109,6 +116,16 @@ def pinhole(element: Element) -> str:
 
 def _end(prefix: Prefix) -> str:
     return str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
+
+
+def block_rules(networks: Iterable[Prefix], family: int) -> list[str]:
+    """The rules of `containment-b` for these networks. A network that is everything is left out of its rule."""
+    rules = []
+    for network in networks:
+        if network.version == family:
+            ends = [f"-{end} {network} " for end in "sd"] if network.prefixlen else [""]
+            rules += [f"{end}-g {STOPPED}" for end in ends]
+    return rules
 
 
 def opening_id(element: Element) -> str:

@@ -5,7 +5,9 @@ which holds a lock that `iptables -S` waits for. A restore without `--noflush` w
 away, so it is never used, and ours are found, taken out and put first again by what `iptables -S` lists.
 
 The fence is an empty chain `containment-e<epoch>`: an opening deletes and makes the chain of its own generation in its
-transaction, which fails whole when the device has moved on.
+transaction, which fails whole when the device has moved on. The kind on nf_tables commits against the rules that it has
+read; the older kind reads and writes all rules under one lock, so whoever hangs inside it would hold a cut up, and could
+write the old rules back later: a script that closes ends it (FREE_LOCK). Its transaction has happened whole or not at all.
 """
 
 from __future__ import annotations
@@ -13,15 +15,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from orchestrator.dialects.iptables_rules import DISPATCH, EPOCH, FAMILIES, HOOKS, OPEN, opening_id, pinhole, shared_lines
+from orchestrator.dialects.iptables_rules import BLOCKED, DISPATCH, EPOCH, FAMILIES, HOOKS, OPEN, opening_id, pinhole, shared_lines
 from orchestrator.domain.layer import Element
 
 BOOT_DIRECTORY = "/etc/containment"
 _FIND_HOOKS = f"grep -E '^-A [A-Z]+ .*-[jg] {DISPATCH}(-in|-out)?$' | sed 's/^-A/-D/'"
-_NEWEST = (
-    f'held=$($tool -S | sed -n \'s/^-N {EPOCH}\\([0-9]*\\)$/\\1/p\'); for one in $held; do [ "$one" -le "$epoch" ] || epoch=$one; done'
-)
-_SWAP = f"""for one in $held; do echo "-X {EPOCH}$one"; done; echo "-N {EPOCH}$epoch\""""
+NEWEST = f'held=$($tool -S | sed -n \'s/^-N {EPOCH}\\([0-9]*\\)$/\\1/p\'); for one in $held; do [ "$one" -le "$epoch" ] || epoch=$one; done'
+SWAP = f"""for one in $held; do echo "-X {EPOCH}$one"; done; echo "-N {EPOCH}$epoch\""""
 BOOT_SCRIPT = f"""\
 #!/bin/sh
 # Lays the containment layer: run it after the site's own rules and before forwarding starts.
@@ -29,11 +29,14 @@ cd "${{0%/*}}" || exit 1
 status=0
 for family in 4 6; do
   tool=iptables; [ $family = 4 ] || tool=ip6tables
-  epoch=$(cat epoch); {_NEWEST}
-  text=$(echo '*filter'; {_SWAP}
+  epoch=$(cat epoch); {NEWEST}
+  text=$(echo '*filter'; {SWAP}
     $tool -S | {_FIND_HOOKS}
     echo ':{DISPATCH} - [0:0]'
     cat 0-base.v$family
+    blocks=$($tool -S {BLOCKED} 2>/dev/null | grep '^-A')
+    echo ':{BLOCKED} - [0:0]'
+    {{ printf '%s\\n' "$blocks"; for file in _b-*.v$family; do [ ! -e "$file" ] || cat "$file"; done; }} | grep '^-A' | awk '!seen[$0]++'
     for file in [a-z]*.v$family; do [ ! -e "$file" ] || cat "$file"; done
     echo COMMIT)
   printf '%s\\n' "$text" | $tool-restore --noflush -w 5 || status=1
@@ -48,18 +51,38 @@ tool_for() { tool=iptables; [ "$1" = 4 ] || tool=ip6tables; }
 commit() { $tool-restore --noflush -w 5; }
 """
 
+FREE_LOCK = """\
+same=
+lock=${XTABLES_LOCKFILE:-/run/xtables.lock}
+if [ -e "$lock" ] && [ -r /proc/locks ]; then
+  for look in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    holder=$(sed -n "s/^[0-9]*: FLOCK .* \\([0-9][0-9]*\\) [0-9a-f:]*:$(stat -L -c %i "$lock") 0 EOF$/\\1/p" /proc/locks)
+    [ -n "$holder" ] || break
+    [ "$holder" = "${same:-$holder}" ] || break  # it goes on from hand to hand: nobody hangs
+    same=$holder
+    sleep 0.2
+  done
+  if [ "$look" = 15 ] && [ -n "$holder" ]; then
+    for one in $holder; do
+      case $(cat "/proc/$one/comm") in *tables*) echo "ended $one, which held the lock of iptables" >&2; kill -9 "$one" ;; esac
+    done
+  fi
+fi
+"""
+
 _HOOKS = "; ".join(f"echo '-I {hook} 1 -j {chain}'" for hook, chain in HOOKS.items())
 
 # The last try leaves the generation as it is: whatever keeps the generation from being swapped must not keep the layer from lying.
 LAY = f"""\
-{HEAD}
+{HEAD}{FREE_LOCK}
 lay() {{
-  epoch={{epoch}}; {_NEWEST}
+  epoch={{epoch}}; {NEWEST}
   text=$(echo '*filter'
-    if [ $1 = yes ]; then {_SWAP}; fi
+    if [ $1 = yes ]; then {SWAP}; fi
     $tool -S | {_FIND_HOOKS}
     echo ':{DISPATCH} - [0:0]'
     $tool -S {DISPATCH} 2>/dev/null | grep -E '^-A {DISPATCH} -[io] [a-z0-9-]+ -m comment --comment "slot [a-z0-9-]+" -j {DISPATCH}-s[0-9a-f]{{10}}$' | grep -vF "\\"slot $slot\\""
+    $tool -S {BLOCKED} >/dev/null 2>&1 || echo '-N {BLOCKED}'
     printf '%s\\n' "$rules"
     {_HOOKS}
     echo COMMIT)
@@ -94,10 +117,12 @@ _CHANGE = """\
   }'
 """.replace("CHAIN", OPEN)
 
+# The last second of so many from now, as a rule names it.
+STOP_DATE = """\
+stop() { date -u -d "@$(( $(date +%s) + $1 - 1 ))" +%Y-%m-%dT%H:%M:%S; }
+"""
 _CHANGING = f"""\
-{HEAD}
-stop() {{ date -u -d "@$(( $(date +%s) + $1 - 1 ))" +%Y-%m-%dT%H:%M:%S; }}
-change() {{
+{HEAD}{STOP_DATE}change() {{
   lines=$({_CHANGE.rstrip()}
   ) || return 1
   {{ echo '*filter'; if [ "$verb" != close ]; then echo '-X {EPOCH}{{epoch}}'; echo '-N {EPOCH}{{epoch}}'; fi
@@ -115,7 +140,7 @@ def persist(slot: str, digest: str, lines: dict[int, list[str]], directory: str)
     """Tries the files with `--test`, then puts them in place whole. The boot generation never goes back."""
     files = {f"0-base.v{family}": base_file(family) for family in FAMILIES} | {"boot": BOOT_SCRIPT}
     files |= {f"{slot}.v{family}": "\n".join([*lines[family], ""]) for family in FAMILIES}
-    text = ["set -eu", "umask 077", f"mkdir -p {directory}", f"cd {directory}"]
+    text = [FREE_LOCK + "set -eu", "umask 077", f"mkdir -p {directory}", f"cd {directory}", "trap 'rm -f .*.new' EXIT"]
     for name, body in files.items():
         first = (
             ""
@@ -125,7 +150,8 @@ def persist(slot: str, digest: str, lines: dict[int, list[str]], directory: str)
         text += [f"cat > .{name}.new <<'BOOT'", f"{first}{body}BOOT"]
     for family, tool in ((4, "iptables"), (6, "ip6tables")):
         tried = f"cat .0-base.v{family}.new .{slot}.v{family}.new"
-        text.append(f"{{ echo '*filter'; echo ':{DISPATCH} - [0:0]'; {tried}; echo COMMIT; }} | {tool}-restore --noflush --test")
+        ours = f"echo ':{DISPATCH} - [0:0]'; echo ':{BLOCKED} - [0:0]'; {tried}"
+        text.append(f"{{ echo '*filter'; {ours}; echo COMMIT; }} | {tool}-restore --noflush --test")
     text += ["chmod 700 .boot.new", "before=$(cat epoch 2>/dev/null || echo 0)"]
     text += ['if [ "$before" -lt {epoch} ]; then echo {epoch} > .epoch.new; mv .epoch.new epoch; fi']
     text += [f"mv .{name}.new {name}" for name in files]
@@ -147,7 +173,7 @@ def lay(slot: str, lines: dict[int, list[str]]) -> str:
 def change(verb: str, elements: Iterable[Element], ends: str) -> str:
     """`open`, `confirm` or `close` of pinholes, IPv4 before IPv6; what failed half is closed again. `ends`: seconds, or ''."""
     listed = tuple(elements)
-    text = [_CHANGING, f"verb={verb}", f"stops=$(stop {ends})" if ends else "stops="]
+    text = [_CHANGING, *([FREE_LOCK] if verb == "close" else []), f"verb={verb}", f"stops=$(stop {ends})" if ends else "stops="]
     for family in FAMILIES:
         wanted = [f"{opening_id(one)} {_rule(one, ends)}" for one in listed if one.family == family]
         if wanted:
@@ -181,8 +207,26 @@ lift() {{
     for chain in $ours; do echo "-X $chain"; done
     echo COMMIT; }} | commit
 }}
-for family in 4 6; do tool_for $family; lift || exit 1; done
-rm -f BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/boot BOOT/epoch
+kept=BOOT/.lifted
+if [ -d BOOT ]; then
+  rm -rf $kept
+  mkdir $kept || exit 1
+  for file in BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/_b-*.v[46] BOOT/boot BOOT/epoch; do
+    [ ! -f "$file" ] || ln "$file" $kept/ || exit 1
+  done
+fi
+tool_for 4
+lift || {{ rm -rf $kept; exit 1; }}
+tool_for 6
+if ! lift; then
+  rm -rf $kept
+  echo 'refused: IPv6 was not lifted; the layer is laid again in IPv4, as the device boots with it' >&2
+  [ ! -x BOOT/boot ] || BOOT/boot
+  exit 1
+fi
+# A lift that hung and wakes up after a later cut takes nothing away from that: what was written anew stays.
+for file in $kept/*; do [ ! "$file" -ef "BOOT/${{file##*/}}" ] || rm -f "BOOT/${{file##*/}}"; done
+rm -rf $kept
 rmdir BOOT 2>/dev/null || :
 """
 
@@ -198,7 +242,7 @@ done
 echo '=== now'; date -u +%s
 echo '=== fast paths'; command -v nft >/dev/null && nft list flowtables 2>/dev/null | grep flowtable
 echo '=== boot'
-for file in BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/boot; do
+for file in BOOT/0-base.v[46] BOOT/[a-z]*.v[46] BOOT/_b-*.v[46] BOOT/boot; do
   [ -e "$file" ] || continue
   sum=$(tail -n +2 "$file" | sha256sum)
   printf '%s %s %s\\n' "${{file##*/}}" "${{sum%% *}}" "$(head -n 1 "$file")"
