@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.dialects.base import Script
+from orchestrator.dialects.base import Dialect, Script
 from orchestrator.dialects.nftables import NftablesDialect
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, Opening
 
@@ -51,15 +52,16 @@ class Site:
     """Three namespaces and what talks between them."""
 
     def __init__(self, boot: Path) -> None:
-        self.dialect = NftablesDialect(str(boot))
+        self.dialect: Dialect = NftablesDialect(str(boot))
         self.boot = boot
-        self._name = f"n1{os.getpid() % 100000}"
+        self.programs = boot.parent / "programs"
+        self.name = f"nfx{os.getpid() % 100000}"
         self._closing = contextlib.ExitStack()
 
     def up(self) -> None:
         for node in ("o", "r", "i"):
-            run("ip", "netns", "add", self._name + node)
-            self._closing.callback(run, "ip", "netns", "delete", self._name + node)
+            run("ip", "netns", "add", self.name + node)
+            self._closing.callback(run, "ip", "netns", "delete", self.name + node)
             # Link-local addresses serve at once instead of after a second of duplicate detection.
             self._sysctl(node, "ipv6/conf/default/accept_dad", 0)
         self._plug("o", "eth0", OUTSIDE, "wan0", WAN)
@@ -75,7 +77,7 @@ class Site:
         self._closing.close()
 
     def _plug(self, node: str, port: str, its: dict[int, str], router_port: str, routers: dict[int, str]) -> None:
-        self.ip("r", "link", "add", router_port, "type", "veth", "peer", "name", port, "netns", self._name + node)
+        self.ip("r", "link", "add", router_port, "type", "veth", "peer", "name", port, "netns", self.name + node)
         for where, name, addresses in ((node, port, its), ("r", router_port, routers)):
             self.ip(where, "link", "set", "lo", "up")
             self.ip(where, "link", "set", name, "up")
@@ -86,19 +88,54 @@ class Site:
         self.within(node, lambda: Path(f"/proc/sys/net/{name}").write_text(f"{value}"))
 
     def ip(self, node: str, *words: str) -> str:
-        return run("ip", "-netns", self._name + node, *words)
+        return run("ip", "-netns", self.name + node, *words)
 
     def nft(self, text: str) -> str:
-        return run("ip", "netns", "exec", self._name + "r", "nft", "-f", "-", stdin=text)
+        return run("ip", "netns", "exec", self.name + "r", "nft", "-f", "-", stdin=text)
 
-    def on_router(self, script: Script, *, epoch: int = 100, confirm: int = 30, until: int = 60) -> tuple[int, str]:
+    def on_router(self, script: Script, **values: int) -> tuple[int, str]:
         """Runs a script of the dialect as a session would; (exit status, everything printed)."""
-        filled = script.filled(epoch=epoch, confirm=confirm, until=until)
+        filled = self.filled(script, **values)
         done = subprocess.run(
-            ["ip", "netns", "exec", self._name + "r", "sh", "-c", filled.command], input=filled.text, text=True, timeout=30,
+            self.words_for(filled.command), input=filled.text, text=True, timeout=30,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
+
+    def filled(self, script: Script, *, epoch: int = 100, confirm: int = 30, until: int = 60) -> Script:
+        return script.filled(epoch=epoch, confirm=confirm, until=until)
+
+    def words_for(self, command: str) -> list[str]:
+        """The shell command, to be run on the router. What lies in `programs` is found before the machine's own."""
+        return ["ip", "netns", "exec", self.name + "r", "sh", "-c", f"PATH={self.programs}:$PATH; export PATH; {command}"]
+
+    def put_program(self, name: str, text: str) -> None:
+        """A program of the router's own, in place of the machine's."""
+        self.programs.mkdir(exist_ok=True)
+        (self.programs / name).unlink(missing_ok=True)
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
+
+    def take_program(self, name: str) -> None:
+        (self.programs / name).unlink()
+
+    def start(self, command: str, text: str = "") -> subprocess.Popen[str]:
+        """A process of its own session on the router; its standard input is filled and closed. Ended at the latest with the site."""
+        begun = subprocess.Popen(
+            self.words_for(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self._closing.callback(_end, begun)
+        assert begun.stdin is not None
+        begun.stdin.write(text)
+        begun.stdin.close()
+        return begun
+
+    def reboot(self) -> None:
+        """As the machine starts: nothing of ours runs and nothing is tracked; the site's rules and ours in one transaction."""
+        ours = "".join(f'include "{file}"\n' for file in sorted(self.boot.glob("*.nft")))
+        self.nft("flush ruleset\n" + SITE + ours)
+        run("ip", "netns", "exec", self.name + "r", "conntrack", "-F")
 
     def did(self, script: Script, **values: int) -> str:
         status, output = self.on_router(script, **values)
@@ -112,7 +149,7 @@ class Site:
         """Runs the action in the node's network namespace; a socket made there stays there."""
 
         def enter() -> _T:
-            with open(f"/run/netns/{self._name}{node}") as handle:  # noqa: PTH123 (a descriptor is wanted)
+            with open(f"/run/netns/{self.name}{node}") as handle:  # noqa: PTH123 (a descriptor is wanted)
                 if _libc.setns(handle.fileno(), 0x40000000) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
             return action()
@@ -175,8 +212,17 @@ class Site:
         return count
 
     def pings(self, node: str, to: str) -> bool:
-        words = ["ip", "netns", "exec", self._name + node, "ping", "-n", "-c", "1", "-W", "1", to]
+        words = ["ip", "netns", "exec", self.name + node, "ping", "-n", "-c", "1", "-W", "1", to]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """With everything that it started in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def talks(connection: socket.socket | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import time
@@ -13,55 +12,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.dialects.base import Script
-from orchestrator.dialects.iptables import IptablesDialect
-from orchestrator.domain.layer import Element, Observed
+from orchestrator.domain.layer import Element
 from orchestrator.domain.packet_elements import disjoint, packets_of
-from tests.lab.nftables_site import BITS, FAMILIES, INSIDE, LAN, OUTSIDE, TCP, UDP, WAN, Site, box, inbound, layer, opening, talks
+from tests.lab.iptables_site import FILTER, NAT, IptablesSite
+from tests.lab.nftables_site import BITS, FAMILIES, INSIDE, LAN, OUTSIDE, TCP, UDP, WAN, box, inbound, layer, opening, talks
 
 pytestmark = pytest.mark.lab
-# The site's own rules: everything the layer must win over, a deny that it must not lift, and a published address.
-FILTER = """*filter
-:FORWARD ACCEPT [0:0]
-:INPUT ACCEPT [0:0]
--A FORWARD -p tcp -m tcp --dport 666 -j DROP
--A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A FORWARD -j ACCEPT
--A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A INPUT -j ACCEPT
-COMMIT
-"""
-NAT = """*nat
--A PREROUTING -i wan0 -p tcp -m tcp --dport 8443 -j DNAT --to-destination {inside}
-COMMIT
-"""
-
-
-class IptablesSite(Site):
-    """The three namespaces, with the site's rules in iptables instead of nft."""
-
-    def __init__(self, boot: Path, kind: str) -> None:
-        super().__init__(boot)
-        self._name = f"cmp{os.getpid() % 100000}"
-        self._kind = kind
-        self._bin = boot.parent / "bin"
-        self.words = IptablesDialect(str(boot))
-
-    def up(self) -> None:
-        super().up()
-        self.nft("delete table inet site\n")
-        self._bin.mkdir()
-        for tool in ("iptables", "ip6tables"):
-            for end in ("", "-save", "-restore"):
-                (self._bin / f"{tool}{end}").symlink_to(f"/usr/sbin/{tool}-{self._kind}{end}")
-        for tool, inside in (("iptables", f"{INSIDE[4]}:443"), ("ip6tables", f"[{INSIDE[6]}]:443")):
-            self.did(Script(f"{tool}-restore", FILTER + NAT.format(inside=inside)))
-        self.did(Script("iptables -t nat -A POSTROUTING -o wan0 -j MASQUERADE"))
-
-    def on_router(self, script: Script, **values: int) -> tuple[int, str]:
-        return super().on_router(Script(f"PATH={self._bin}:$PATH; export PATH; {script.command}", script.text), **values)
-
-    def observed(self) -> Observed:
-        return self.words.parse(self.did(self.words.read_back()))
 
 
 @pytest.fixture(params=["nft", "legacy"])
@@ -91,7 +47,7 @@ def test_everything_dies_at_once_and_what_is_kept_lives(site: IptablesSite, fami
     assert site.delivered("i", "o", family, OUTSIDE[family], 7000) == 5
 
     keep = box(f"{INSIDE[family]}/{BITS[family]}", f"{OUTSIDE[family]}/{BITS[family]}", TCP, 5671)
-    site.did(site.words.lay(layer(keep)))
+    site.did(site.dialect.lay(layer(keep)))
 
     assert not any(talks(connection) for connection in doomed)
     assert talks(kept)
@@ -112,8 +68,8 @@ def test_a_pinhole_opens_one_direction_and_a_deny_of_the_site_under_it_still_den
     for node, port in (("i", 443), ("i", 666), ("i", 80), ("o", 9443)):
         site.echo(node, family, port)
     assert site.connection("i", family, OUTSIDE[family], 9443, source_port=4000) is not None
-    site.did(site.words.lay(layer()))
-    site.did(site.words.open(opening(inbound(family, 443), inbound(family, 666), inbound(family, 4001))))
+    site.did(site.dialect.lay(layer()))
+    site.did(site.dialect.open(opening(inbound(family, 443), inbound(family, 666), inbound(family, 4001))))
     assert talks(site.connection("o", family, WAN[family], 8443))
     assert site.connection("o", family, INSIDE[family], 443) is not None
     assert site.connection("o", family, INSIDE[family], 666) is None
@@ -141,7 +97,7 @@ def test_errors_and_portless_protocols_pass_for_a_permitted_flow_and_for_no_othe
     assert refused(4501)
     udp = box(f"{OUTSIDE[family]}/{BITS[family]}", f"{INSIDE[family]}/{BITS[family]}", UDP, 4500)
     icmp = box(f"{INSIDE[family]}/{BITS[family]}", f"{OUTSIDE[family]}/{BITS[family]}", 1 if family == 4 else 58)
-    site.did(site.words.lay(layer(udp, icmp)))
+    site.did(site.dialect.lay(layer(udp, icmp)))
     assert refused(4500)
     assert not refused(4501)
     assert site.pings("i", OUTSIDE[family])
@@ -152,8 +108,8 @@ def test_an_opening_ends_by_itself_with_its_session_or_is_confirmed_and_closed(s
     for family in FAMILIES:
         site.echo("i", family, 443)
     change = opening(inbound(4, 443), inbound(6, 443))
-    site.did(site.words.lay(layer()))
-    site.did(site.words.open(change), confirm=3)
+    site.did(site.dialect.lay(layer()))
+    site.did(site.dialect.open(change), confirm=3)
     assert [element for element, _ in site.observed().temporary] == list(change.elements)
     session = site.connection("o", 4, INSIDE[4], 443)
     assert talks(session)
@@ -162,35 +118,35 @@ def test_an_opening_ends_by_itself_with_its_session_or_is_confirmed_and_closed(s
     assert site.connection("o", 6, INSIDE[6], 443) is None
     seen = site.observed()
     assert (seen.opened, seen.temporary, seen.foreign) == ((), (), ())
-    status, said = site.on_router(site.words.confirm(change))
+    status, said = site.on_router(site.dialect.confirm(change))
     assert status != 0, "a confirmation after the window must not reopen"
     assert "has passed" in said
     assert site.observed().opened == ()
 
-    site.did(site.words.open(change), confirm=3)
+    site.did(site.dialect.open(change), confirm=3)
     session = site.connection("o", 6, INSIDE[6], 443)
-    site.did(site.words.confirm(change))
+    site.did(site.dialect.confirm(change))
     time.sleep(3.1)
     assert talks(session)
     assert (site.observed().opened, site.observed().temporary) == (change.elements, ())
-    site.did(site.words.confirm(change, until=True), until=40)
+    site.did(site.dialect.confirm(change, until=True), until=40)
     assert all(30 <= left <= 40 for _, left in site.observed().temporary)
-    site.did(site.words.close(change))
+    site.did(site.dialect.close(change))
     assert not talks(session)
     assert site.observed().opened == ()
-    site.did(site.words.close(change))
+    site.did(site.dialect.close(change))
 
 
 def test_a_stale_generation_is_refused_and_a_late_cut_brings_none_back(site: IptablesSite) -> None:
     change = opening(inbound(4, 443), inbound(6, 443))
     wide, narrow = layer(inbound(4, 443), slot="internet-11111111"), layer(inbound(4, 8080), slot="vendors-22222222")
-    site.did(site.words.lay(wide), epoch=200)
-    site.did(site.words.open(change), epoch=200)
-    site.did(site.words.lay(narrow), epoch=100)
+    site.did(site.dialect.lay(wide), epoch=200)
+    site.did(site.dialect.open(change), epoch=200)
+    site.did(site.dialect.lay(narrow), epoch=100)
     seen = site.observed()
     assert (seen.epoch, seen.opened, seen.foreign) == (200, (), ())
-    assert seen.slots == site.words.expected((wide, narrow)).slots
-    for late in (site.words.open(change), site.words.confirm(change), site.words.lift()):
+    assert seen.slots == site.dialect.expected((wide, narrow)).slots
+    for late in (site.dialect.open(change), site.dialect.confirm(change), site.dialect.lift()):
         status, _ = site.on_router(late, epoch=100)
         assert status != 0
     assert site.observed() == seen
@@ -201,7 +157,7 @@ def test_a_stale_generation_is_refused_and_a_late_cut_brings_none_back(site: Ipt
 
 @pytest.mark.parametrize("site", ["nft"], indirect=True)
 def test_what_is_not_ours_is_named(site: IptablesSite) -> None:
-    site.did(site.words.lay(layer(inbound(4, 443))))
+    site.did(site.dialect.lay(layer(inbound(4, 443))))
     assert site.observed().foreign == ()
     for tool, words in (
         ("iptables", "-I FORWARD 1 -s 198.51.100.0/24 -j ACCEPT"),
@@ -213,7 +169,7 @@ def test_what_is_not_ours_is_named(site: IptablesSite) -> None:
         site.did(Script(f"{tool} {words}"))
         found = site.observed().foreign
         assert found, f"{tool} {words} was not noticed"
-        site.did(site.words.lay(layer(inbound(4, 443))))
+        site.did(site.dialect.lay(layer(inbound(4, 443))))
         left = site.observed().foreign
         assert all("containment-other" in line for line in left), left
 
@@ -235,13 +191,13 @@ def test_random_layers_and_openings_are_read_back_as_they_were_laid(site: Iptabl
     for epoch in range(1, 7):
         laid = layer(*(element() for _ in range(4)))
         change = opening(*disjoint([element() for _ in range(4)]))
-        site.did(site.words.lay(laid), epoch=epoch)
-        site.did(site.words.open(change), epoch=epoch, confirm=600)
+        site.did(site.dialect.lay(laid), epoch=epoch)
+        site.did(site.dialect.open(change), epoch=epoch, confirm=600)
         seen = site.observed()
         assert (seen.epoch, seen.foreign) == (epoch, ())
-        assert seen.slots == site.words.expected((laid,)).slots
+        assert seen.slots == site.dialect.expected((laid,)).slots
         assert packets_of(seen.opened) == packets_of(change.elements)
-        site.did(site.words.confirm(change), epoch=epoch)
+        site.did(site.dialect.confirm(change), epoch=epoch)
         assert (site.observed().opened, site.observed().temporary) == (seen.opened, ())
 
 
@@ -251,8 +207,8 @@ def test_a_scope_confines_the_drop_to_its_prefixes(site: IptablesSite) -> None:
     for family in FAMILIES:
         site.echo("i", family, 443)
     confined = layer(scope=(ip_network("198.51.100.77/32"),))
-    site.did(site.words.lay(confined))
-    assert site.observed().slots == site.words.expected((confined,)).slots
+    site.did(site.dialect.lay(confined))
+    assert site.observed().slots == site.dialect.expected((confined,)).slots
     for family in FAMILIES:
         assert site.connection("o", family, INSIDE[family], 443) is not None
     vendor = site.endpoint("o", 4, socket.SOCK_STREAM, bind=("198.51.100.77", 0))
@@ -262,25 +218,25 @@ def test_a_scope_confines_the_drop_to_its_prefixes(site: IptablesSite) -> None:
 
 def test_it_boots_closed_and_lifting_leaves_everything_as_it_was(site: IptablesSite) -> None:
     site.echo("i", 4, 443)
-    before = site.did(site.words.snapshot())
+    before = site.did(site.dialect.snapshot())
     laid = layer(inbound(6, 443))
-    site.did(site.words.lay(laid))
-    site.did(site.words.persist(laid))
+    site.did(site.dialect.lay(laid))
+    site.did(site.dialect.persist(laid))
     seen = site.observed()
     assert (seen.foreign, seen.boots_with) == ((), (laid.slot,))
-    assert site.did(site.words.snapshot()) == before
+    assert site.did(site.dialect.snapshot()) == before
     for tool, inside in (("iptables", f"{INSIDE[4]}:443"), ("ip6tables", f"[{INSIDE[6]}]:443")):
         # As the machine starts: nothing of ours runs, the site's rules are restored, then our boot file.
         site.did(Script(f"{tool} -F; {tool} -X; {tool} -t nat -F PREROUTING; {tool}-restore --noflush", FILTER + NAT.format(inside=inside)))
     assert site.connection("o", 4, INSIDE[4], 443) is not None
     site.did(Script(str(site.boot / "boot")))
     assert site.observed() == seen
-    site.did(site.words.open(opening(inbound(4, 443))))
+    site.did(site.dialect.open(opening(inbound(4, 443))))
     assert site.connection("o", 4, INSIDE[4], 443) is not None
     site.did(Script(str(site.boot / "boot")))  # run again, it closes what was open
     assert site.observed() == seen
     assert site.connection("o", 4, INSIDE[4], 443) is None
-    site.did(site.words.lift())
-    assert site.did(site.words.snapshot()) == before
+    site.did(site.dialect.lift())
+    assert site.did(site.dialect.snapshot()) == before
     assert not site.observed().present
     assert not list(site.boot.parent.glob("boot/*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -135,7 +134,7 @@ def test_sessions_are_listed_untranslated_and_exactly_those_named_are_deleted(si
     others = [site.connection("o", family, INSIDE[family], 443) for family in FAMILIES]
     assert site.pings("i", OUTSIDE[6])
     many = "".join(f"-I -s 192.0.2.{n % 250 + 1} -d 10.20.11.10 -p udp --sport {2000 + n} --dport 53 -t 300\n" for n in range(600))
-    run("ip", "netns", "exec", f"n1{os.getpid() % 100000}r", "conntrack", "-R", "-", stdin=many)
+    run("ip", "netns", "exec", site.name + "r", "conntrack", "-R", "-", stdin=many)
     seen = site.dialect.parse_sessions(site.did(site.dialect.sessions()))
     assert published is not None
     [through] = [one for one in seen if one.source_port == published.getsockname()[1]]

@@ -101,7 +101,7 @@ class IptablesChains:
 
     def lay(self, script: Script) -> None:
         for family, lines in zip((4, 6), re.findall(r"^rules=\$\(cat <<'RULES'\n(.*?)\nRULES$", script.text, re.S | re.M), strict=True):
-            chains = self.chains[family] = {"containment": [], f"containment-e{EPOCH}": []}
+            chains = self.chains[family] = {"containment": [], "containment-b": [], f"containment-e{EPOCH}": []}
             for line in lines.splitlines():
                 if declared := re.fullmatch(r":(\S+) - \[0:0\]", line):
                     chains[declared[1]] = []
