@@ -41,6 +41,7 @@ from orchestrator.service.journal import Journal
 from orchestrator.service.parts import Part, canary_of, canary_parts, canary_probes, parts_of, touches_management
 from orchestrator.service.planning import Planner
 from orchestrator.service.reverting import close_and_read_back, revert
+from orchestrator.service.turn import Turn
 
 _SLICE_S = 1.0  # how often an observation looks whether it must stop
 
@@ -54,10 +55,13 @@ class Stopping(Exception):
 
 
 class Execution:
-    """One run of one stage; its StageApplying is in the log already. `stopping` is set when the server stops."""
+    """One run of one stage; its StageApplying is in the log already. `stopping` is set when the server stops. It runs when it
+    has the `turn`, and gives that away while it observes."""
 
-    def __init__(self, collaborators: Collaborators, journal: Journal, planner: Planner, stage: str, stopping: threading.Event) -> None:
-        self._planner = planner
+    def __init__(
+        self, collaborators: Collaborators, journal: Journal, planner: Planner, stage: str, stopping: threading.Event, turn: Turn
+    ) -> None:
+        self._planner, self._turn = planner, turn
         self._with, self._journal, self._stage, self._stopping = collaborators, journal, stage, stopping
         self._steps = DeviceSteps(collaborators, journal, stage, self._guard)
         self._checks = Checks(collaborators, journal, stage)
@@ -171,7 +175,8 @@ class Execution:
         end = moment(self._journal.state().stage(self._stage).since) + timedelta(seconds=plan.observation_s)
         while (left := (end - self._journal.now()).total_seconds()) > 0:
             self._guard()
-            self._with.wait(min(left, _SLICE_S))
+            with self._turn.given_away():
+                self._with.wait(min(left, _SLICE_S))
         self._guard()
 
     # --- within -------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from orchestrator.service.execution import Execution
 from orchestrator.service.journal import Journal
 from orchestrator.service.planning import Planner
 from orchestrator.service.reverting import close_and_read_back, revert
+from orchestrator.service.turn import Turn
 
 RESTARTED = "the orchestrator was restarted in the middle of it"
 WATCH_EVERY_S = 2.0
@@ -33,7 +34,7 @@ class Runner:
     def __init__(self, collaborators: Collaborators, journal: Journal, planner: Planner) -> None:
         self._with, self._journal, self._planner = collaborators, journal, planner
         self._stopping = threading.Event()
-        self._one_at_a_time = threading.Lock()
+        self._turn = Turn()
         self._threads: list[threading.Thread] = []
         self._tried: dict[str, float] = {}  # stage → when its leftovers were last closed, monotonic
         self.chores = Chores(self._stopping)
@@ -42,7 +43,7 @@ class Runner:
 
     def apply(self, stage: str) -> None:
         """Runs the stage, whose StageApplying is in the log; returns at once."""
-        self._start(Execution(self._with, self._journal, self._planner, stage, self._stopping).run)
+        self._start(Execution(self._with, self._journal, self._planner, stage, self._stopping, self._turn).run)
 
     def revert(self, stage: str) -> None:
         """Closes the stage, whose StageReverting is in the log; returns at once. A run that is under way notices and closes itself."""
@@ -53,7 +54,7 @@ class Runner:
         found = [status for status in self._journal.state().stages.values() if status.state in stages.RUNNING]
         for status in found:
             if status.state is StageState.OBSERVING:
-                self._start(Execution(self._with, self._journal, self._planner, status.name, self._stopping).observe)
+                self._start(Execution(self._with, self._journal, self._planner, status.name, self._stopping, self._turn).observe)
                 continue
             if status.state is not StageState.REVERTING:
                 self._journal.decide(
@@ -111,7 +112,7 @@ class Runner:
 
     def _start(self, work: Callable[[], None]) -> None:
         def run() -> None:
-            with self._one_at_a_time:
+            with self._turn:
                 try:
                     work()
                 except IllegalTransition:
