@@ -37,18 +37,23 @@ class SshServers:
     def public(self, key: Path) -> str:
         return " ".join(key.with_suffix(".pub").read_text().split()[:2])
 
-    def start(self, *, force_command: str | None = None, host_key: Path | None = None, keys_from: str | None = None) -> Target:
+    def start(
+        self, *, force_command: str | None = None, host_key: Path | None = None, keys_from: str | None = None, local_keys: bool = True
+    ) -> Target:
         """One more server on a port of its own. The session's home is empty: start-up files of the account falsify times.
 
-        `keys_from`: a command that is asked for the account's keys (`AuthorizedKeysCommand`) instead of the local file.
+        `keys_from`: the words of a shell that is asked for the account's keys (`AuthorizedKeysCommand`), as a device asks a
+        server; without `local_keys` nobody else is asked.
         """
         port = free_port()
         authorized = self.directory / f"authorized-{port}"
         authorized.write_text(self.public(self.client_key) + "\n")
         authorized.chmod(0o600)
-        known = f"AuthorizedKeysFile {authorized}\n"
+        known = f"AuthorizedKeysFile {authorized if local_keys else 'none'}\n"
         if keys_from is not None:
-            known = f"AuthorizedKeysFile none\nAuthorizedKeysCommand {keys_from}\nAuthorizedKeysCommandUser {self.user}\n"
+            asking = self.directory / f"asking-{port}"
+            asking.write_text(keys_from)
+            known += f"AuthorizedKeysCommand /bin/sh {asking}\nAuthorizedKeysCommandUser {self.user}\n"
         (self.directory / f"sshd-{port}").write_text(
             f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host_key or self.host_key}\n{known}StrictModes no\nUsePAM no\n"
             f"PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nUseDNS no\n"
