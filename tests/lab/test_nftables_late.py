@@ -1,0 +1,209 @@
+"""A late command is harmless (invariant 9): commands that hang on the device and wake up after the generation has moved on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.layer import Observed
+from tests.lab.frozen import Frozen, ended, state_of, wait_until_stopped
+from tests.lab.iptables_site import KINDS, IptablesSite, site_of
+from tests.lab.nftables_site import FAMILIES, INSIDE, OUTSIDE, Site, inbound, layer, opening, talks
+
+pytestmark = pytest.mark.lab
+KEPT = layer(inbound(4, 8080), inbound(6, 8080))
+
+
+@pytest.fixture(params=KINDS)
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = site_of(request.param, tmp_path / "boot")
+    try:
+        made.up()
+        for family in FAMILIES:
+            for port in (443, 8080, 9000):
+                made.echo("i", family, port)
+        made.did(made.dialect.lay(KEPT), epoch=100)
+        made.did(made.dialect.persist(KEPT), epoch=100)
+        yield made
+    finally:
+        made.down()
+
+
+def reached(site: Site, port: int) -> list[bool]:
+    return [site.connection("o", family, INSIDE[family], port) is not None for family in FAMILIES]
+
+
+def moves_on(site: Site, how: str) -> None:
+    """A re-isolation or a takeover raises the generation alone; a cut-off lays."""
+    if how == "fence":
+        site.did(site.dialect.fence(), epoch=200)
+    else:
+        site.did(site.dialect.lay(KEPT), epoch=200)
+        site.did(site.dialect.persist(KEPT), epoch=200)
+
+
+@pytest.mark.parametrize("how", ["fence", "lay"])
+def test_whatever_hangs_and_wakes_up_later_changes_nothing(site: Site, how: str) -> None:
+    blocked = (ip_network(f"{OUTSIDE[4]}/32"), ip_network(f"{OUTSIDE[6]}/128"))
+    first, second = opening(inbound(4, 443), inbound(6, 443)), opening(inbound(4, 9000), inbound(6, 9000))
+    site.did(site.dialect.open(second), epoch=100, confirm=30)
+    late = {
+        "open": Frozen(site, site.dialect.open(first), epoch=100, confirm=600),
+        "confirm": Frozen(site, site.dialect.confirm(second), epoch=100),
+        "confirm until": Frozen(site, site.dialect.confirm(second, until=True), epoch=100, until=600),
+        "loosen": Frozen(site, site.dialect.loosen(), epoch=100, confirm=600),
+        "unblock": Frozen(site, site.dialect.unblock(()), epoch=100),
+        "lift": Frozen(site, site.dialect.lift(), epoch=100),
+    }
+    moves_on(site, how)
+    site.did(site.dialect.block(blocked))
+    before = site.observed()
+    assert (before.epoch, before.blocked, before.foreign) == (200, blocked, ())
+    for name, one in late.items():
+        status, said = one.thaw()
+        assert status != 0, f"{name}: {said}"
+    seen = site.observed()
+    assert (seen.epoch, seen.slots, seen.opened, seen.blocked, seen.loosened_s) == (200, before.slots, before.opened, blocked, None)
+    assert all(left <= 30 for _, left in seen.temporary), "no late confirmation has made anything lasting"
+    assert (seen.foreign, seen.boots_with) == ((), (KEPT.slot,))
+    assert reached(site, 8080) == reached(site, 443) == [False, False]
+    site.did(site.dialect.unblock(()), epoch=200)
+    assert reached(site, 8080) == [True, True]
+    assert reached(site, 443) == [False, False]
+    assert reached(site, 9000) == [how == "fence"] * 2
+
+
+def test_the_fence_changes_the_generation_and_nothing_else(site: Site) -> None:
+    change = opening(inbound(4, 443), inbound(6, 443))
+    site.did(site.dialect.open(change), epoch=100, confirm=60)
+    sessions = [site.connection("o", family, INSIDE[family], 443) for family in FAMILIES]
+    before = site.observed()
+    for epoch in (200, 200, 150):
+        site.did(site.dialect.fence(), epoch=epoch)
+        seen = site.observed()
+        assert (seen.epoch, seen.slots, seen.opened, seen.foreign) == (200, before.slots, before.opened, ())
+        assert all(40 < left <= 60 for _, left in seen.temporary)
+        assert all(talks(one) for one in sessions)
+    assert site.on_router(site.dialect.confirm(change), epoch=100)[0] != 0
+    site.did(site.dialect.confirm(change), epoch=200)
+    site.reboot()
+    assert site.observed().epoch == 200, "it boots with the raised generation"
+    assert site.on_router(site.dialect.open(change), epoch=100)[0] != 0
+
+
+def test_fencing_a_device_without_a_layer_is_no_error(site: Site) -> None:
+    site.did(site.dialect.lift(), epoch=100)
+    site.did(site.dialect.fence(), epoch=200)
+    assert site.observed() == Observed(present=False)
+
+
+def test_a_lift_that_hung_halfway_takes_no_newer_boot_file_away(site: Site) -> None:
+    """It stops after the running layer went; then the site is cut off again; then it wakes up."""
+    if isinstance(site, IptablesSite):
+        tool, real = "ip6tables-restore", site.real("ip6tables-restore")
+    else:
+        tool, real = "nft", "/usr/sbin/nft"
+    # The tool as it is, but whoever called it is frozen when it has done its work.
+    site.put_program(tool, f'#!/bin/sh\n{real} "$@"\nstatus=$?\nkill -s STOP -- "-$(cut -d " " -f 5 /proc/$$/stat)"\nexit $status\n')
+    filled = site.filled(site.dialect.lift(), epoch=100)
+    hung = site.start(filled.command, filled.text)
+    wait_until_stopped(hung.pid)
+    if isinstance(site, IptablesSite):
+        site.restore_tool(tool)
+    else:
+        site.take_program(tool)
+    assert not site.observed().present
+    site.did(site.dialect.lay(KEPT), epoch=200)
+    site.did(site.dialect.persist(KEPT), epoch=200)
+    os.killpg(hung.pid, signal.SIGCONT)
+    ended(hung)
+    seen = site.observed()
+    assert (seen.present, seen.epoch, seen.boots_with, seen.foreign) == (True, 200, (KEPT.slot,), ())
+    site.reboot()
+    assert site.observed().slots == site.dialect.expected((KEPT,)).slots
+    assert reached(site, 443) == [False, False]
+
+
+@pytest.mark.parametrize("site", ["nftables"], indirect=True)
+def test_an_nft_that_read_half_its_order_before_the_generation_moved_is_refused(site: Site) -> None:
+    words = site.filled(site.dialect.open(opening(inbound(4, 443), inbound(6, 443))), epoch=100, confirm=600)
+    half = len(words.text) // 2
+    slow = subprocess.Popen(
+        site.words_for(f"exec {words.command}"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert slow.stdin is not None
+    assert slow.stdout is not None
+    with slow:
+        slow.stdin.write(words.text[:half])
+        slow.stdin.flush()
+        time.sleep(0.2)
+        site.did(site.dialect.fence(), epoch=200)
+        said, _ = slow.communicate(words.text[half:], timeout=20)
+    assert slow.returncode != 0, said
+    assert (site.observed().opened, site.observed().epoch) == ((), 200)
+    assert reached(site, 443) == [False, False]
+
+
+@pytest.mark.parametrize("site", ["iptables-nft", "iptables-legacy"], indirect=True)
+@pytest.mark.parametrize("how", ["fence", "lay"])
+def test_one_that_hangs_inside_its_transaction_holds_no_cut_up_and_writes_nothing_back(site: Site, how: str) -> None:
+    """It has read the rules, and the older kind the lock too: only the last line of its order is missing."""
+    order = "*filter\n-X containment-e100\n-N containment-e100\n-I containment-open 1 -j RETURN\n"
+    hung = subprocess.Popen(
+        site.words_for("exec iptables-restore --noflush"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert hung.stdin is not None
+    try:
+        hung.stdin.write(order)
+        hung.stdin.flush()
+        time.sleep(0.3)
+        assert hung.poll() is None
+        hung.send_signal(signal.SIGSTOP)
+        wait_until_stopped(hung.pid)
+        moves_on(site, how)
+        assert site.observed().epoch == 200
+        assert (isinstance(site, IptablesSite) and site.kind == "legacy") == (state_of(hung.pid) == "Z")
+        hung.send_signal(signal.SIGCONT)
+        said, _ = hung.communicate("COMMIT\n", timeout=20)
+        assert hung.returncode != 0, said
+    finally:
+        hung.kill()
+        hung.wait(timeout=10)
+    seen = site.observed()
+    assert (seen.epoch, seen.opened, seen.foreign, seen.slots) == (200, (), (), site.dialect.expected((KEPT,)).slots)
+    assert reached(site, 443) == [False, False]
+    assert reached(site, 8080) == [True, True]
+
+
+@pytest.mark.parametrize("site", ["iptables-legacy"], indirect=True)
+def test_a_lock_that_somebody_else_holds_is_waited_for(site: Site) -> None:
+    assert isinstance(site, IptablesSite)
+    held = site.start(f"exec flock {site.lock} sleep 1.5")
+    time.sleep(0.2)
+    site.did(site.dialect.block((ip_network(f"{OUTSIDE[4]}/32"),)))
+    assert ended(held)[0] == 0, "it was not ended: it is no iptables"
+    assert reached(site, 8080) == [False, True]
+
+
+def test_a_frozen_session_is_no_danger_to_the_cut_key_either(site: Site) -> None:
+    """What only subtracts may come late: it changes nothing for the worse, and leaves the generation alone."""
+    late = [
+        Frozen(site, site.dialect.lay(KEPT), epoch=90),
+        Frozen(site, site.dialect.fence(), epoch=90),
+        Frozen(site, site.dialect.tighten(), epoch=90),
+    ]
+    moves_on(site, "lay")
+    before = site.observed()
+    assert [one.thaw()[0] for one in late] == [0, 0, 0]
+    assert site.observed() == before
