@@ -5,7 +5,13 @@ empty prefix list beside it says whose it is: `CONTAINMENT-E<epoch>-<slot>-<inte
 and takes none away: a cut that comes late cannot bring an older generation back into force.
 
 Everything else goes through `containment-router` (playbooks/files): it compares the generation, keeps the timers of
-openings, and puts our lines — only ours — into the start-up file.
+openings, and puts our lines — only ours — into the start-up file. Fencing without laying leaves an empty file,
+`/etc/containment/epoch.N`: the highest of marks and files is the generation.
+
+What stands against a late `no shutdown` (FRR itself compares nothing, declared as `Fence.WRAPPER`): the wrapper looks at the
+generation before it opens and again afterwards; `fence`, and the `persist` that follows a cut, end a wrapper that was
+stopped in between, with its vtysh. A vtysh that is not the wrapper's, with `no shutdown` typed, opens the interface until
+drift reads the operational state; behind it stands the flow device that every release of a coarse guard presupposes.
 """
 
 from __future__ import annotations
@@ -17,9 +23,11 @@ from orchestrator.dialects import nftables_sessions
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
 WRAPPER = "containment-router"
+_NO_LIST = "a router of this kind shuts interfaces and keeps no block list: block on the flow device behind it"
 _MARK = re.compile(
     r"^ip prefix-list CONTAINMENT-\S+ description containment slot (?P<slot>\S+) interface (?P<interface>\S+) epoch (?P<epoch>\d+)$"
 )
@@ -77,11 +85,17 @@ class FrrDialect:
             raise DeviceUnknown(f"the links of the router cannot be read: {failure!r}") from failure
         running, start_up = _Configuration(sections["running"]), _Configuration(sections["start-up"])
         held = {name for names in running.slots.values() for name in names}
+        try:
+            raised, loosened = (_number(sections[name]) for name in ("generation", "loosened"))
+        except ValueError as failure:
+            raise DeviceUnknown(f"the generation of the router cannot be read: {failure}") from failure
+        slots = {} if loosened is not None else running.slots
         return Observed(
-            present=bool(running.slots),
-            epoch=running.epoch,
-            slots={slot: _slot_digest(names) for slot, names in sorted(running.slots.items())},
-            closed=tuple(sorted(held & existing - up)),
+            present=bool(slots),
+            epoch=None if running.epoch is None else max(running.epoch, raised or 0),
+            slots={slot: _slot_digest(names) for slot, names in sorted(slots.items())},
+            closed=() if loosened is not None else tuple(sorted(held & existing - up)),
+            loosened_s=loosened,
             boots_with=tuple(sorted([*start_up.slots, *start_up.shut & held])),
             foreign=tuple(running.foreign),
         )
@@ -109,6 +123,21 @@ class FrrDialect:
 
     def close(self, change: DeviceChange) -> Script:
         return Script(f"{WRAPPER} close {_interfaces(change)}")
+
+    def fence(self) -> Script:
+        return Script(f"{WRAPPER} fence {{epoch}}")
+
+    def block(self, networks: tuple[Prefix, ...]) -> Script:  # noqa: ARG002
+        raise ValueError(_NO_LIST)
+
+    def unblock(self, remaining: tuple[Prefix, ...]) -> Script:  # noqa: ARG002
+        raise ValueError(_NO_LIST)
+
+    def loosen(self) -> Script:
+        return Script(f"{WRAPPER} loosen {{epoch}} {{confirm}}")
+
+    def tighten(self) -> Script:
+        return Script(f"{WRAPPER} tighten")
 
     def lift(self) -> Script:
         return Script(f"{WRAPPER} lift {{epoch}}")
@@ -159,6 +188,11 @@ def _original(connection: TrackedConnection) -> str:
     return f"{connection.source.version} {connection.protocol} {fields['src']} {fields['dst']}{ports}"
 
 
+def _number(lines: list[str]) -> int | None:
+    text = "".join(lines).strip()
+    return int(text) if text else None
+
+
 def _sections(output: str) -> dict[str, list[str]]:
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -167,7 +201,7 @@ def _sections(output: str) -> dict[str, list[str]]:
             lines = sections.setdefault(line.removeprefix("=== "), [])
         else:
             lines.append(line.rstrip())
-    if not {"links", "running", "start-up", "end"} <= sections.keys():
+    if not {"links", "running", "generation", "loosened", "start-up", "end"} <= sections.keys():
         raise DeviceUnknown("the read-back of the router is not complete")
     return sections
 

@@ -8,11 +8,12 @@ through `containment-host` (playbooks/files), which compares the generation and 
 
 from __future__ import annotations
 
-from orchestrator.dialects import openvswitch_bridge, openvswitch_ports, openvswitch_readback
+from orchestrator.dialects import openvswitch_blocks, openvswitch_bridge, openvswitch_fence, openvswitch_ports, openvswitch_readback
 from orchestrator.dialects.base import Composition, Fence, Script, Traits
 from orchestrator.dialects.openvswitch_compose import COMPOSE
 from orchestrator.dialects.openvswitch_tables import layer_digest
 from orchestrator.domain.layer import DeviceChange, Layer, Observed, TrackedConnection
+from orchestrator.domain.network import Prefix
 
 WRAPPER = "/usr/local/sbin/containment-host"
 
@@ -97,8 +98,23 @@ class OpenvswitchDialect:
     def close(self, change: DeviceChange) -> Script:
         flows = openvswitch_bridge.close_flows(change.elements) if change.openings else ""
         if not change.releases:
-            return _both(flows, "", change)
+            return _both(openvswitch_bridge.WITHOUT_LOCK + flows if flows else "", "", change)
         return openvswitch_ports.close_ports(change.releases, f"(\n{flows}) || status=1\n" if flows else "")
+
+    def fence(self) -> Script:
+        return openvswitch_fence.fence()
+
+    def block(self, networks: tuple[Prefix, ...]) -> Script:
+        return openvswitch_blocks.block(networks)
+
+    def unblock(self, remaining: tuple[Prefix, ...]) -> Script:
+        return openvswitch_blocks.unblock(remaining)
+
+    def loosen(self) -> Script:
+        return Script(f"{WRAPPER} loosen {{epoch}} {{confirm}}")
+
+    def tighten(self) -> Script:
+        return Script(f"{WRAPPER} tighten")
 
     def lift(self) -> Script:
         return Script(f"{WRAPPER} lift {{epoch}}")

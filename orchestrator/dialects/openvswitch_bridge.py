@@ -5,8 +5,9 @@ bridge, where without entries nothing passes, claims the slot and raises the gen
 entries of our bridge, and no opening is left. A port that cannot be moved (an internal port, a bond, one that is not
 plain) is parked whole instead, and the script says so and fails.
 
-Openings are fenced three times: the script compares the generation; the entries go into the table of their generation,
-which nothing leads to any more once a newer one is laid; and they end by themselves.
+Openings are fenced four times: the script compares the generation; their bundle carries the lock of their generation and
+fails whole under another one; the entries go into the table of their generation, which nothing leads to any more once a
+newer one is laid; and they end by themselves.
 """
 
 from __future__ import annotations
@@ -15,10 +16,20 @@ from collections.abc import Iterable
 
 from orchestrator.dialects.base import Script
 from orchestrator.dialects.nftables_boxes import refuse_overlap
-from orchestrator.dialects.openvswitch_compose import BOOT, BRIDGE_KEY, COMPOSE, FLOW_KEY, NUMBER_KEY, RUNNING, STANDS_KEY
+from orchestrator.dialects.openvswitch_compose import (
+    BOOT,
+    BRIDGE_KEY,
+    COMPOSE,
+    EPOCH_KEY,
+    FENCE_WORDS,
+    FLOW_KEY,
+    NUMBER_KEY,
+    RUNNING,
+    STANDS_KEY,
+)  # fmt: skip
 from orchestrator.dialects.openvswitch_flows import OPENED, cookie_of, entries_of
 from orchestrator.dialects.openvswitch_ports import DO, PARK, RAISE
-from orchestrator.dialects.openvswitch_tables import BRIDGE, EPOCHS, FIRST_EPOCH, OPEN, layer_file, own_end, stand_in
+from orchestrator.dialects.openvswitch_tables import BRIDGE, OPEN, layer_file, own_end, stand_in
 from orchestrator.domain.layer import Element, Layer
 
 LONGEST_S = 65_535  # of an OpenFlow hard_timeout
@@ -54,13 +65,41 @@ guard() {{
   words="$words -- add-port {BRIDGE} $own -- set Interface $own type=patch options:peer=$stands"
 }}
 """
-_FENCE = f"""\
+REFUSE = """\
 set -uf
-no() {{ echo "refused: $*" >&2; exit 1; }}
-exec 9>/run/containment.lock && flock -w 10 9 || no 'another change is running'
-held=$(ovs-vsctl --timeout=8 --if-exists get Open_vSwitch . external_ids:containment-epoch | tr -d '"')
+no() { echo "refused: $*" >&2; exit 1; }
+"""
+# What only subtracts waits for nobody: a frozen session may hold the lock.
+WITHOUT_LOCK = "exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2\n"
+FENCED = (
+    REFUSE
+    + FENCE_WORDS
+    + f"""\
+exec 9>/run/containment.lock && flock -w 10 9 || no 'another change is running, or was stopped while it held /run/containment.lock'
+held=$(ovs-vsctl --timeout=8 --if-exists get Open_vSwitch . external_ids:{EPOCH_KEY}) || no 'the database of the switch does not answer'
+held=$(echo $held | tr -d '"')
 [ "$held" = {{epoch}} ] || no "the generation in force is ${{held:-none}}, not {{epoch}}: this command came late"
-table=$(({FIRST_EPOCH} + {{epoch}} % {EPOCHS}))
+table=$(table_of {{epoch}})
+"""
+)
+_THERE = f"""\
+ovs-vsctl --timeout=8 br-exists {BRIDGE}
+case $? in 0) ;; 2) exit 0 ;; *) echo 'refused: the database of the switch does not answer' >&2; exit 1 ;; esac
+"""
+# How long all of these cookies (in $1) have still to live, in the table of the generation: 0 when one is gone.
+_LEFT = """\
+left_of() { printf '%s\n' "$there" | awk -v asked="$1" '
+  { sub(/ actions=.*/, ""); gsub(/ /, ""); cookie = ""; age = limit = 0; count = split($0, words, ",")
+    for (i = 1; i <= count; i++) {
+      if (words[i] ~ /^cookie=/) cookie = substr(words[i], 8)
+      if (words[i] ~ /^duration=/) age = substr(words[i], 10) + 0
+      if (words[i] ~ /^hard_timeout=/) limit = substr(words[i], 14) + 0
+    }
+    left = limit ? limit - age : 99999999
+    if (!(cookie in least) || left < least[cookie]) least[cookie] = left }
+  END { most = 99999999; count = split(asked, cookies, " ")
+    for (i = 1; i <= count; i++) { left = cookies[i] in least ? least[cookies[i]] : 0; if (left < most) most = left }
+    print int(most) }'; }
 """
 
 
@@ -112,42 +151,54 @@ sync {layer.slot}.flows . || sync
 def open_flows(elements: tuple[Element, ...]) -> str:
     """Shell text. Opening again what is open starts its window anew; what overlaps something open is refused whole."""
     return (
-        _FENCE
+        FENCED
         + f"[ {{confirm}} -le {LONGEST_S} ] || no 'the switch can hold an opening for {LONGEST_S} s at most'\n"
         + _bundle(elements, ",hard_timeout={confirm}")
     )
 
 
 def confirm_flows(elements: tuple[Element, ...], *, until: bool) -> str:
-    """Shell text. Refused whole when one of the elements is gone: a late word reopens nothing."""
+    """Shell text. Refused whole when one of the elements is gone: a late word reopens nothing, also one that was held up
+    until the end that it had found."""
     cookies = " ".join(f"0x{cookie_of(OPENED, element):x}" for element in refuse_overlap(elements))
     limit = f"[ {{until}} -le {LONGEST_S} ] || no 'the switch can hold an end for {LONGEST_S} s at most: open it nearer to its end'\n"
     return (
-        _FENCE
+        FENCED
         + (limit if until else "")
+        + _LEFT
         + f"""\
-there=$(ovs-ofctl --timeout=8 dump-flows {BRIDGE} table=$table) || no 'the switch does not answer'
-for cookie in {cookies}; do
-  case $there in *"cookie=$cookie,"*) ;; *) no "an opening is gone, its window has passed: open it again" ;; esac
-done
+began=$(uptime_s)
+there=$(ovs-ofctl --timeout=8 -O OpenFlow14 dump-flows {BRIDGE} table=$table) || no 'the switch does not answer'
+left=$(left_of '{cookies}')
+[ "$left" -gt 0 ] || no 'an opening is gone, its window has passed: open it again'
+patience=$left; [ $patience -le 8 ] || patience=8
 """
-        + _bundle(elements, ",hard_timeout={until}" if until else "")
+        + _bundle(elements, ",hard_timeout={until}" if until else "", "$patience")
+        + f"""\
+if [ $(($(uptime_s) - began)) -gt $left ]; then
+  for cookie in {cookies}; do echo "delete cookie=$cookie/-1"; done | ovs-ofctl --timeout=8 --bundle add-flows {BRIDGE} -
+  no 'this command was held up until its window had passed: it is closed again, open it anew'
+fi
+"""
     )
 
 
 def close_flows(elements: tuple[Element, ...]) -> str:
-    """Shell text. Only subtracts: needs no generation and no lock; what is gone already is no error."""
+    """Shell text. Only subtracts: needs no generation, in whatever table they lie; what is gone already is no error."""
     lines = "".join(f"delete cookie=0x{cookie_of(OPENED, element):x}/-1\n" for element in refuse_overlap(elements))
-    return (
-        f"ovs-vsctl --timeout=8 br-exists {BRIDGE} || exit 0\novs-ofctl --timeout=8 --bundle add-flows {BRIDGE} - <<'FLOWS'\n{lines}FLOWS\n"
-    )
+    return f"{_THERE}ovs-ofctl --timeout=8 --bundle add-flows {BRIDGE} - <<'FLOWS'\n{lines}FLOWS\n"
 
 
-def _bundle(elements: Iterable[Element], timeout: str) -> str:
+def bundle(lines: Iterable[str], patience: str = "8") -> str:
+    """Shell text after `FENCED`: one transaction of the switch, which fails whole unless the generation is `{epoch}`."""
+    text = "\n".join(["$(lock {epoch})", *lines])
+    complaint = "no 'the switch did not take it, or a newer generation came first'"
+    return f"ovs-ofctl --timeout={patience} --bundle add-flows {BRIDGE} - <<FLOWS || {complaint}\n{text}\nFLOWS\n"
+
+
+def _bundle(elements: Iterable[Element], timeout: str, patience: str = "8") -> str:
     lines = []
     for element in refuse_overlap(tuple(elements)):
-        lines.append(f"delete cookie=0x{cookie_of(OPENED, element):x}/-1")
+        lines.append(f"delete cookie=0x{cookie_of(OPENED, element):x}/-1,table=$table")
         lines += [f"add check_overlap{timeout},{entry.text('$table')}" for entry in entries_of(element, OPENED, 0, OPEN)]
-    return (
-        f"ovs-ofctl --timeout=8 --bundle add-flows {BRIDGE} - <<FLOWS || no 'the switch did not take it'\n" + "\n".join(lines) + "\nFLOWS\n"
-    )
+    return bundle(lines, patience)

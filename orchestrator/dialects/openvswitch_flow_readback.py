@@ -16,7 +16,18 @@ from ipaddress import ip_network
 from typing import Any
 
 from orchestrator.dialects.openvswitch_compose import BRIDGE_KEY, FLOW_KEY, NUMBER_KEY, STANDS_KEY
-from orchestrator.dialects.openvswitch_flows import LEARNED, OPENED, OURS, Entry, element_of, entries_of, is_kind, read_match
+from orchestrator.dialects.openvswitch_flows import (
+    BLOCKED,
+    LEARNED,
+    LOOSENED,
+    OPENED,
+    OURS,
+    Entry,
+    element_of,
+    entries_of,
+    is_kind,
+    read_match,
+)
 from orchestrator.dialects.openvswitch_tables import (
     ANSWERS,
     ASKED,
@@ -27,10 +38,13 @@ from orchestrator.dialects.openvswitch_tables import (
     LEARN_S,
     OPEN,
     PASSED,
+    block_entries,
     epoch_table,
     fixed_entries,
     generation_entry,
     guard_entries,
+    lock_entry,
+    loosened_entry,
     own_end,
     port_entries,
     slot_digest,
@@ -68,6 +82,8 @@ class FlowGrain:
     boots_with: list[str] = field(default_factory=list)
     opened: tuple[Element, ...] = ()
     temporary: tuple[tuple[Element, int], ...] = ()
+    blocked: tuple[Prefix, ...] = ()
+    loosened_s: int | None = None
     foreign: list[str] = field(default_factory=list)
 
 
@@ -109,9 +125,10 @@ def parse_flows(read: BridgeRead, ports: dict[str, Row], epoch: int | None) -> F
     rest = {(entry.table, entry.priority, entry.match): entry for entry in read.entries}
     guarded = {port for its in claims.values() for port in its if port in moved}
     table = epoch_table(epoch) if epoch is not None else FIRST_EPOCH
-    wanted = [*fixed_entries(), generation_entry(table), *([slots_entry()] if claims else [])]
+    wanted = [*fixed_entries(), generation_entry(table), lock_entry(epoch or 0), *([slots_entry()] if claims else [])]
     wanted += [entry for port in sorted(guarded) for entry in port_entries(port, moved[port])]
     found.foreign += _taken(rest, wanted)
+    _blocked_or_loosened(found, rest)
     for position, slot in enumerate(sorted(claims)):
         following = FIRST_SLOT + position + 1 if position + 1 < len(claims) else PASSED
         _slot(found, rest, read, slot, {port: moved.get(port, "") for port in claims[slot]}, FIRST_SLOT + position, following)
@@ -190,6 +207,17 @@ def _slot(found: FlowGrain, rest: dict[Any, Entry], read: BridgeRead, slot: str,
         found.foreign.append(f"the boot file of slot {slot} differs from what runs")
     elif slot in read.files:
         found.boots_with.append(slot)
+
+
+def _blocked_or_loosened(found: FlowGrain, rest: dict[Any, Entry]) -> None:
+    """Takes the block list out of the rest, and what takes the layer off for a time."""
+    found.blocked = _scope(entry for entry in rest.values() if is_kind(BLOCKED, entry.cookie))
+    found.foreign += _taken(rest, block_entries(found.blocked))
+    wanted = loosened_entry()
+    there = rest.get((wanted.table, wanted.priority, wanted.match))
+    if there is not None and is_kind(LOOSENED, there.cookie) and there.actions == wanted.actions and there.left_s is not None:
+        del rest[there.table, there.priority, there.match]
+        found.loosened_s = there.left_s
 
 
 def _scope(drops: Iterable[Entry]) -> tuple[Prefix, ...]:

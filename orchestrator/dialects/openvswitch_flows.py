@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from orchestrator.domain.layer import ICMP, ICMPV6, TCP, UDP, Element
 from orchestrator.domain.network import Prefix
 
-OURS, OPENED, LEARNED = 0xC047A1, 0xC047A2, 0xC047A3  # the first 24 bits of a cookie; an element's digest is the rest
+# The first 24 bits of a cookie; of an element its digest is the rest.
+OURS, OPENED, LEARNED, BLOCKED, LOOSENED = KINDS = 0xC047A1, 0xC047A2, 0xC047A3, 0xC047A4, 0xC047A5
 _REST = 40
 TRACKED = {4: {TCP: "tcp", UDP: "udp", ICMP: "icmp"}, 6: {TCP: "tcp6", UDP: "udp6", ICMPV6: "icmp6"}}
 _OTHERS = {4: {132: "sctp"}, 6: {132: "sctp6"}}  # what dump-flows has a word for, besides

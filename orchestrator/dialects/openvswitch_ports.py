@@ -6,8 +6,9 @@ still talk to each other (`protected` stops that), and a port that carries all V
 (the tunnel mode with its one customer VLAN admits none of them).
 
 Kept in the port's external_ids: `containment-saved` (what it was), `containment-slot-NAME` (who claims it),
-`containment-release` (`pending:EPOCH:TIME`, `lasting:EPOCH`, `until:EPOCH:TIME`), and in those of the Open_vSwitch
-record `containment-epoch`.
+`containment-release` (`pending:EPOCH:TIME`, `lasting:EPOCH`, `until:EPOCH:TIME`; laying takes it away), and in those of
+the Open_vSwitch record `containment-epoch` and, while the ports are loosened, `containment-loosened`
+(`EPOCH:UPTIME:UUID`: until the machine has been up so many seconds).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.dialects.base import Script
+from orchestrator.dialects.openvswitch_compose import EPOCH_KEY, FENCE_WORDS, LOOSENED_KEY
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import Layer
 
@@ -43,17 +45,43 @@ park() {
   words="$words external_ids:containment-saved=\\"$saved\\" $* -- remove Port $port external_ids containment-release"
 }
 """
-# The generation never goes back; whatever was released is closed again.
-RAISE = """\
-epoch={epoch}
-held=$(value Open_vSwitch . external_ids:containment-epoch)
-[ "${held:-0}" -le "$epoch" ] || epoch=$held
-for port in $(ovs-vsctl --bare --columns=name find Port external_ids:containment-release!=none); do park "$port"; done
-words="$words -- set Open_vSwitch . external_ids:containment-epoch=\\"$epoch\\""
+# The generation never goes back: a transaction that finds another one than it was written for waits in vain, and `add`
+# replaces nothing. 0: `held` is at least {epoch} now.
+RAISE_EPOCH = f"""\
+row='Open_vSwitch .' key=external_ids:{EPOCH_KEY}
+set_key() {{ ovs-vsctl --no-wait --timeout=2 "$@" > /dev/null; }}
+raise() {{
+  for try in 1 2 3 4 5; do
+    held=$(ovs-vsctl --no-wait --timeout=4 --if-exists get $row $key | tr -d '"')
+    if [ -z "$held" ]; then set_key add $row external_ids {EPOCH_KEY}='"{{epoch}}"' || return 1
+    elif [ "$held" -ge {{epoch}} ]; then return 0
+    else set_key wait-until $row "$key=\\"$held\\"" -- get $row $key -- set $row "$key=\\"{{epoch}}\\""; fi
+  done
+  return 1
+}}
 """
-DO = """\
-ovs-vsctl --timeout=4 $words || { status=$?; echo 'the switch daemon did not confirm it' >&2; }
+# Raised first: what is opened from here on carries the new generation. Whatever was released is closed again.
+RAISE = (
+    RAISE_EPOCH
+    + f"""\
+raise || {{ status=1; echo 'the database of the switch did not take the generation' >&2; }}
+epoch=${{held:-{{epoch}}}}
+which=containment-release
+[ -z "$(value Open_vSwitch . external_ids:{LOOSENED_KEY})" ] || which=containment-saved
+timers=$(ovs-vsctl --bare --columns=name find Port "external_ids:$which!=none")
+for port in $timers; do park "$port"; done
+timers="$timers loosened"
+words="$words -- remove Open_vSwitch . external_ids {LOOSENED_KEY}"
 """
+)
+# Timers of what is closed now are ended; one that is missed finds nothing to do.
+DO = (
+    FENCE_WORDS
+    + """\
+if ovs-vsctl --timeout=4 $words; then disarm $timers
+else status=$?; echo 'the switch daemon did not confirm it' >&2; fi
+"""
+)
 
 
 def lay_ports(layer: Layer, afterwards: str = "") -> Script:
@@ -66,7 +94,8 @@ def lay_ports(layer: Layer, afterwards: str = "") -> Script:
 
 def close_ports(ports: Iterable[str], before: str = "") -> Script:
     """Parks these ports again, if they are ours; what is parked already is no error. `before`: shell words that find `status`."""
-    return Script("sh -s", PARK + before + f'for port in {" ".join(sorted(ports))}; do park "$port"; done\n' + DO + "exit $status\n")
+    words = f'timers="{" ".join(sorted(ports))}"\nfor port in $timers; do park "$port"; done\n'
+    return Script("sh -s", PARK + before + words + DO + "exit $status\n")
 
 
 def persist_ports() -> Script:

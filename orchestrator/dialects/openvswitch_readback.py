@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from typing import Any
 
 from orchestrator.dialects.base import Script
-from orchestrator.dialects.openvswitch_compose import BOOT, STANDS_KEY
+from orchestrator.dialects.openvswitch_compose import BLOCK_FILE, BOOT, EPOCH_KEY, LOOSENED_KEY, STANDS_KEY
 from orchestrator.dialects.openvswitch_flow_readback import BridgeRead, parse_flows, read_entry
-from orchestrator.dialects.openvswitch_flows import LEARNED, OPENED, OURS, is_kind
+from orchestrator.dialects.openvswitch_flows import KINDS, OURS, is_kind
 from orchestrator.dialects.openvswitch_ports import PARKED, SLOT_KEY, ports_digest
 from orchestrator.dialects.openvswitch_tables import BRIDGE
-from orchestrator.domain.layer import Observed
+from orchestrator.domain.layer import Observed, networks_in_order
+from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
 _OPENFLOW = "-O OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+_RELEASE = "containment-release"
 _COOKIE = re.compile(r"cookie=0x([0-9a-f]+),")
 
 # The first question goes to the daemon: a database says nothing about a switch whose daemon does not run.
@@ -42,6 +45,8 @@ fi
 for file in $(set +f; echo {BOOT}/*.flows); do
   [ ! -r "$file" ] || echo "file $(sha256sum < "$file" | cut -d ' ' -f 1) $file"
 done
+read -r up rest < /proc/uptime; echo "uptime ${{up%%.*}}"
+[ ! -e {BLOCK_FILE} ] || sed 's/^/blocked /' {BLOCK_FILE}
 echo '=== entries'
 for bridge in $(ovs-vsctl --timeout=8 list-br); do
   [ "$bridge" != {BRIDGE} ] || continue
@@ -77,6 +82,9 @@ done
 echo '=== end'
 """
 
+# What is printed about the bridge besides its entries, and read elsewhere or not at all.
+_ABOUT = re.compile(r"(uptime|blocked) .*|(OFPST|NXST)_FLOW reply .*:")
+
 # Actions that put a frame on a port without asking its VLAN.
 _DIRECT = re.compile(r"output:\"?([^\",()]+)|enqueue[:(]\"?([^\",():]+)|\b(FLOOD|ALL|LOCAL|IN_PORT|group:\d+)\b")
 
@@ -100,6 +108,9 @@ class Reading:
             self.ports = {row["name"]: row for row in _rows(sections["ports"])}
             self.entries = list(_entries(sections["entries"]))
             self.bridge = _bridge(sections)
+            about = [line.split() for line in sections["layer"]]
+            self.blocked: tuple[Prefix, ...] = networks_in_order(ip_network(line[1]) for line in about if line[:1] == ["blocked"])
+            self._uptime = next((int(line[1]) for line in about if line[:1] == ["uptime"]), 0)
         except (KeyError, ValueError, TypeError) as failure:
             raise DeviceUnknown(f"the read-back of the switch cannot be read: {failure!r}") from failure
         if self.switch["cur_cfg"] < self.switch["next_cfg"]:
@@ -107,8 +118,14 @@ class Reading:
 
     @property
     def epoch(self) -> int | None:
-        text = self.switch["external_ids"].get("containment-epoch")
+        text = self.switch["external_ids"].get(EPOCH_KEY)
         return int(text) if text is not None and text.isdigit() else None
+
+    @property
+    def loosened_s(self) -> int | None:
+        """Seconds until the ports are parked again; None when they are."""
+        text = self.switch["external_ids"].get(LOOSENED_KEY)
+        return None if text is None else max(0, int(text.split(":")[1]) - self._uptime)
 
     @property
     def claims(self) -> dict[str, list[str]]:
@@ -125,6 +142,12 @@ class Reading:
         return tuple(sorted(name for name, port in self.ports.items() if all(port[key] == value for key, value in PARKED.items())))
 
     @property
+    def would_park(self) -> tuple[str, ...]:
+        """What the switch starts with parked while its ports are loosened: what no release holds open for good."""
+        ids = {name: port["external_ids"] for name, port in self.ports.items()}
+        return tuple(name for name, its in ids.items() if "containment-saved" in its and not its.get(_RELEASE, "").startswith("lasting"))
+
+    @property
     def site_entries(self) -> list[str]:
         return [entry for entry in self.entries if not is_ours(entry)]
 
@@ -135,18 +158,28 @@ class Reading:
 
 
 def parse_switch(reading: Reading) -> Observed:
-    """Both grains of a reading."""
-    ports, flows = parse_ports(reading), parse_flows(reading.bridge, reading.ports, reading.epoch)
-    slots = {**ports.slots, **flows.slots}
+    """Both grains of a reading. The block list is what the flows hold; where none are told apart, what would be laid."""
+    try:
+        ports, flows = parse_ports(reading), parse_flows(reading.bridge, reading.ports, reading.epoch)
+        times = [left for left in (reading.loosened_s, flows.loosened_s) if left is not None]
+    except (ValueError, IndexError) as failure:
+        raise DeviceUnknown(f"the keys of the switch cannot be read: {failure!r}") from failure
+    foreign = [*ports.foreign, *flows.foreign]
+    blocked = reading.blocked if reading.bridge.bridge is None else networks_in_order(flows.blocked)
+    if blocked != reading.blocked:
+        foreign.append("the block list that the switch would restart with differs from the one that runs")
+    slots = {} if times else dict(sorted({**ports.slots, **flows.slots}.items()))
     return Observed(
         present=bool(slots),
         epoch=reading.epoch,
-        slots=dict(sorted(slots.items())),
+        slots=slots,
         opened=flows.opened,
         temporary=flows.temporary,
-        closed=ports.closed,
+        closed=() if times else ports.closed,
         boots_with=tuple(sorted([*ports.boots_with, *flows.boots_with])),
-        foreign=(*ports.foreign, *flows.foreign),
+        blocked=blocked,
+        loosened_s=max(times, default=None),
+        foreign=tuple(foreign),
     )
 
 
@@ -163,7 +196,7 @@ def parse_ports(reading: Reading) -> Observed:
         epoch=reading.epoch,
         slots=slots,
         closed=ours,
-        boots_with=tuple(sorted([*slots, *ours])),
+        boots_with=tuple(sorted([*slots, *(ours if reading.loosened_s is None else reading.would_park)])),
         foreign=tuple(foreign),
     )
 
@@ -182,7 +215,7 @@ def goes_past(entry: str, parked: Iterable[str]) -> bool:
 def is_ours(entry: str) -> bool:
     found = _COOKIE.search(entry)
     number = int(found[1], 16) if found else 0
-    return number == OURS or any(is_kind(kind, number) for kind in (OURS, OPENED, LEARNED))
+    return number == OURS or any(is_kind(kind, number) for kind in KINDS)
 
 
 def _bridge(sections: dict[str, list[str]]) -> BridgeRead:
@@ -194,7 +227,7 @@ def _bridge(sections: dict[str, list[str]]) -> BridgeRead:
         elif line.startswith("file "):
             _, digest, path = line.split(" ", 2)
             files[path.rpartition("/")[2].removesuffix(".flows")] = digest
-        elif line.strip() and not re.fullmatch(r"(OFPST|NXST)_FLOW reply .*:", line.strip()):
+        elif line.strip() and not _ABOUT.fullmatch(line.strip()):
             entries.append(read_entry(line))
     rows = {row["name"]: row for row in _rows(sections["bridges"])}
     interfaces = {row["name"]: row for row in _rows(sections["interfaces"])}

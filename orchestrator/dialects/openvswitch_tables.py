@@ -9,13 +9,18 @@ machine the port is closed, with or without a start-up script of ours (docs/deci
 
   0  register 15 unset: on to 1. Set: to the other side of the port it came in by, where the site's entries decide
   1  ARP and neighbour discovery are spared; tcp, udp and ICMP go through connection tracking, then 2
-  2  the learned answers (4), the openings of the generation in force (100 + epoch modulo 150), then 3
+  2  while the layer is loosened, on to 5; else the block list drops; then the learned answers (4), the openings of the
+     generation in force (100 + epoch modulo 150), then 3
   3  opened: on to 5. Else the slots, one table after the other from 20 on: a packet must pass each
   4  learned: answers of protocols that are not tracked
   5  passed: the connection is tracked from here on, register 15 is set, back to 0
+  6  the lock: no packet comes here. One entry that says the generation in force, in a match that overlaps that of every
+     other generation: whoever adds the one of theirs with `check_overlap` is refused, with all that is in their bundle,
+     unless theirs is in force (tried: a bundle is atomic, and an equal match is no overlap)
 
 What no entry matches is dropped, in every table. Openings lie only in the table of their generation: those of an older
-one are in a table that nothing leads to.
+one are in a table that nothing leads to. What loosens the layer is one entry with a `hard_timeout`, and connections are
+tracked meanwhile: what is kept lives on when it ends.
 """
 
 from __future__ import annotations
@@ -24,16 +29,16 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from orchestrator.dialects.openvswitch_flows import OURS, PERMIT, TRACKED, Entry, address_words, entries_of
+from orchestrator.dialects.openvswitch_flows import BLOCKED, LOOSENED, OURS, PERMIT, TRACKED, Entry, address_words, entries_of
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.layer import Element, Layer, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.domain.packet_elements import disjoint
 
 BRIDGE = "containment"
-SKELETON = 1  # part of every slot's digest: another skeleton is another layer
+SKELETON = 2  # part of every slot's digest: another skeleton is another layer
 ZONE = 49313  # of connection tracking: ours alone
-GENERATION, CHOICE, ANSWERS, PASSED, FIRST_SLOT, MOST_SLOTS, FIRST_EPOCH, EPOCHS = 2, 3, 4, 5, 20, 60, 100, 150
+GENERATION, CHOICE, ANSWERS, PASSED, LOCK, FIRST_SLOT, MOST_SLOTS, FIRST_EPOCH, EPOCHS = 2, 3, 4, 5, 6, 20, 60, 100, 150
 LEARN_S = 600  # an answer without a packet of the original direction in this time is dropped again
 MARK, AGAIN = "set_field:0x1->reg15", "resubmit(,0)"
 OPEN, ASKED = MARK, "load:0x1->NXM_NX_REG14[]"  # what an opening does; what a learned entry does
@@ -45,6 +50,7 @@ _COPIED = {
 }
 _TYPES = {"ip": "0x800", "ipv6": "0x86dd"}
 LEARNED_COOKIE = 0xC047A3 << 40
+_FAMILIES = {4: "ip", 6: "ipv6"}
 
 
 def epoch_table(epoch: int) -> int:
@@ -83,6 +89,22 @@ def generation_entry(table: int) -> Entry:
     return _entry(GENERATION, 10, (), f"resubmit(,{ANSWERS}),resubmit(,{table}),resubmit(,{CHOICE})")
 
 
+def lock_entry(epoch: int) -> Entry:
+    """Says the generation in force. Any two of them overlap: a packet with all bits set would match both."""
+    return _entry(LOCK, 10, (f"reg0=0x{epoch:x}/0x{epoch:x}",) if epoch else (), "drop")
+
+
+def block_entries(networks: Iterable[Prefix]) -> tuple[Entry, ...]:
+    """Drops what has an end in one of these networks, whatever is kept or opened."""
+    ends = {(_FAMILIES[one.version], *address_words(one, end)) for one in networks for end in ("src", "dst")}
+    return tuple(Entry(BLOCKED << 40, GENERATION, 50, frozenset(match), "drop") for match in sorted(ends))
+
+
+def loosened_entry() -> Entry:
+    """Takes the layer off; laid with a `hard_timeout` only."""
+    return Entry(LOOSENED << 40, GENERATION, 60, frozenset(), f"resubmit(,{PASSED})")
+
+
 def slots_entry() -> Entry:
     """Laid once there is a slot: without one nothing but openings passes."""
     return _entry(CHOICE, 20, ("reg15=0",), f"resubmit(,{FIRST_SLOT})")
@@ -105,8 +127,7 @@ def guard_entries(port: str, own: str, scope: Iterable[Prefix], table: int) -> t
     """Drops on one guarded port, both directions: everything, or what has one end in the scope."""
     matches: set[tuple[str, ...]] = {()}
     if prefixes := tuple(scope):
-        family = {4: "ip", 6: "ipv6"}
-        matches = {(family[prefix.version], *address_words(prefix, end)) for prefix in prefixes for end in ("src", "dst")}
+        matches = {(_FAMILIES[prefix.version], *address_words(prefix, end)) for prefix in prefixes for end in ("src", "dst")}
     return tuple(_entry(table, 20, (f"in_port={side}", *match), "drop") for side in (port, own) for match in sorted(matches))
 
 

@@ -180,7 +180,11 @@ def test_a_late_opening_changes_nothing(bench: Bench) -> None:
     held_up = DIALECT.open(inwards(PORT)).filled(epoch=5, confirm=60)
     text = held_up.text.replace('[ "$held" = 5 ] ||', "false &&")
     assert text != held_up.text
-    bench.switch.run(held_up.command, text)
+    said = bench.switch.try_run(held_up.command, text)
+    assert (said.returncode, "a newer generation came first" in said.stderr) == (1, True)
+    unlocked = text.replace("$(lock 5)\n", "")  # and were it not for the lock: it lies in a table that nothing leads to
+    assert unlocked != text
+    bench.switch.run(held_up.command, unlocked)
     seen = bench.observed()
     assert (seen.opened, seen.foreign, seen.epoch) == ((), (), 6)
     assert PORT not in reached(bench)

@@ -23,9 +23,15 @@ ip prefix-list CONTAINMENT-E3-internet-1-up0 description containment slot intern
 """
 
 
-def printed(running: str = CUT, start_up: str = CUT, up: tuple[str, ...] = ("in0",), names: tuple[str, ...] = ("up0", "in0")) -> str:
+def printed(
+    running: str = CUT,
+    start_up: str = CUT,
+    up: tuple[str, ...] = ("in0",),
+    names: tuple[str, ...] = ("up0", "in0"),
+    about: str = "=== generation\n=== loosened\n",
+) -> str:
     links = [{"ifname": name, "flags": ["BROADCAST", *(["UP"] if name in up else [])]} for name in names]
-    return f"=== links\n{json.dumps(links)}\n=== running\n{running}=== start-up\n{start_up}=== end\n"
+    return f"=== links\n{json.dumps(links)}\n=== running\n{running}{about}=== start-up\n{start_up}=== end\n"
 
 
 def test_a_router_that_holds_the_layer_reads_back_as_expected() -> None:

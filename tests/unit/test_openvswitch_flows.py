@@ -25,6 +25,7 @@ from orchestrator.dialects.openvswitch_tables import (
     epoch_table,
     fixed_entries,
     generation_entry,
+    lock_entry,
     own_end,
     port_entries,
     slots_entry,
@@ -85,7 +86,7 @@ def switch(laid: tuple[Layer, ...], openings: str = "", *, without: str = "\n", 
     """What the read-back prints of a switch to which these layers and then these openings were rendered."""
     by_slot = {layer.slot: layer for layer in laid}
     guard = sorted({port for layer in by_slot.values() for port in layer.guard})
-    entries: list[Entry] = [*fixed_entries(), generation_entry(epoch_table(EPOCH)), slots_entry()]
+    entries: list[Entry] = [*fixed_entries(), generation_entry(epoch_table(EPOCH)), lock_entry(EPOCH), slots_entry()]
     entries += [entry for port in guard for entry in port_entries(port, own_end(stand_in(port)))]
     lines = [dumped(entry.text()) for entry in entries]
     files = []
