@@ -10,7 +10,8 @@
     │   ├── NotAuthenticated       who are you?
     │   ├── NotAllowed             your roles do not give this
     │   ├── IllegalTransition      the state machine has no such edge
-    │   └── Stale                  what was planned or voted on has moved
+    │   ├── Stale                  what was planned or voted on has moved
+    │   └── NotActing              another server acts on this log
     ├── DeviceError                a device did not do what was asked
     │   ├── DeviceRefused          it answered no (outcome `refused`)
     │   └── DeviceUnknown          it did not answer: outcome `unknown`, read it back
@@ -105,6 +106,10 @@ class IllegalTransition(Refused):
 
 class Stale(Refused):
     """What was planned or voted on has moved since."""
+
+
+class NotActing(Refused):
+    """Another server acts on this log."""
 
 
 class DeviceError(OrchestratorError):

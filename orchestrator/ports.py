@@ -43,6 +43,40 @@ class Log(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lease as it stands. `beat` grows with every renewal; nobody holds it when `holder` is empty. `term` grows with every
+    change of its holder. `gone`: the holder's process is known to have ended."""
+
+    holder: str
+    term: int
+    beat: int
+    gone: bool = False
+
+
+class Lease(Protocol):
+    """Who of several servers acts on one log. Never evidence: it may be lost, and is then nobody's.
+
+    No wall clock is compared: who waits for it watches `beat` on a monotonic clock of its own. All methods raise LogUnavailable.
+    """
+
+    def seen(self) -> Held | None:
+        """As it stands now; None when nobody ever held it, or it was lost."""
+        ...
+
+    def acquire(self, holder: str, instead_of: Held | None) -> Held | None:
+        """Takes it if it still is exactly `instead_of`; None when somebody was faster, or its holder has renewed it since."""
+        ...
+
+    def renew(self, held: Held) -> Held | None:
+        """Beats once more; None when it is no longer ours, and nothing is written."""
+        ...
+
+    def release(self, held: Held) -> None:
+        """Nobody holds it any more, if it still is ours. Idempotent."""
+        ...
+
+
 class Credential(StrEnum):
     """Two keys on every device: one may only subtract, the other is unlocked for each apply."""
 

@@ -65,6 +65,8 @@ class EventType(StrEnum):
     EPOCH_RAISED = "EpochRaised"  # by a re-isolation or a takeover; a cut-off raises it by its own events
     DEVICE_FENCED = "DeviceFenced"
     REISOLATION_ORDERED = "ReisolationOrdered"
+    REISOLATION_CHECKED = "ReisolationChecked"  # what the negative probes said when all of it was closed
+    OPENING_HANDED_OVER = "OpeningHandedOver"  # a released guard, from the stage that closes to one that needs it as well
     BLOCKLIST_APPLIED = "BlocklistApplied"
     BLOCKLIST_DEVICE_APPLIED = "BlocklistDeviceApplied"
     UNBLOCK_REQUESTED = "UnblockRequested"
@@ -82,6 +84,7 @@ class EventType(StrEnum):
     DRIFT_DETECTED = "DriftDetected"
     DRIFT_REPAIRED = "DriftRepaired"
     SURROUNDINGS_NOTED = "SurroundingsNoted"  # a device's own configuration, beside our layer: digests that drift compares with
+    DEVICE_STILL_UNKNOWN = "DeviceStillUnknown"  # tried again (`tries` times by now), and it still cannot be read back
     RECOVERED = "Recovered"  # what a server found and did when it began to act
     SERVER_ACTS = "ServerActs"  # which server acts on this log from now on
     LAYER_LIFTED = "LayerLifted"

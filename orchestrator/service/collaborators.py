@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.dialects.base import Dialect
+from orchestrator.dialects.surroundings import SNAPSHOT_ONLY, Surroundings
 from orchestrator.domain.network import Device
-from orchestrator.ports import Clock, Devices, Log, Probes, Signatures, Target
+from orchestrator.ports import Clock, Devices, Lease, Log, Probes, Signatures, Target
 
 
 def _next_second(known: int) -> int:
@@ -24,7 +25,8 @@ class Collaborators:
     host keys. `take_in` brings into the log what the emergency command could not write there; it is asked before every
     look at the state, and raises LogUnavailable. `raise_epoch` gives an epoch that is larger than the given one and than
     every one before, those of emergency commands included (they share its file). `wait` sleeps for that many seconds
-    (tests and drills give another).
+    (tests and drills give another). `lease` says which server acts on the log (None: this one alone), `server` is what it is
+    called there, `elapsed` the monotonic clock that it is watched on. `surroundings_for` reads what lies beside the layer.
     """
 
     log: Log
@@ -39,4 +41,8 @@ class Collaborators:
     wait: Callable[[float], object] = time.sleep
     raise_epoch: Callable[[int], int] = _next_second
     device_deadline_s: float = 60.0
+    lease: Lease | None = None
+    server: str = "this server"
+    elapsed: Callable[[], float] = time.monotonic
+    surroundings_for: Callable[[str], Surroundings] = lambda _platform: SNAPSHOT_ONLY
     probe_deadline_s: float = 30.0
