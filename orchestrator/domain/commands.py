@@ -123,6 +123,60 @@ class EndWaiver(Command):
 
 
 @dataclass(frozen=True)
+class RequestExtension(Command):
+    """`until` as people give times."""
+
+    stage: str
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GrantExtension(Command):
+    extension: str
+
+
+@dataclass(frozen=True)
+class ScheduleRecut(Command):
+    """`at` as people give times."""
+
+    at: str
+    profile: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CancelRecut(Command):
+    recut: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class EnterLogbook(Command):
     text: str
     stage: str | None = None
+
+
+@dataclass(frozen=True)
+class DeclareFalseAlarm(Command):
+    """The last cut-off, and every one since the epoch `since` (None: the last one alone), was a false alarm."""
+
+    reason: str
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class DeferStage(Command):
+    """The stage is left closed by decision, for those who wait for it."""
+
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AcceptDifferences(Command):
+    """What a lift makes possible beyond the flow matrix is accepted, by name; `withdrawn`: not any more."""
+
+    names: tuple[str, ...]
+    reason: str
+    withdrawn: bool = False

@@ -12,22 +12,40 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.domain import conditions, decide_records, decide_waivers, eligibility, stages
+from orchestrator.domain import (
+    conditions,
+    decide_extensions,
+    decide_lift,
+    decide_records,
+    decide_recuts,
+    decide_resume,
+    decide_waivers,
+    eligibility,
+    resumption,
+    stages,
+)
 from orchestrator.domain.commands import (
+    AcceptDifferences,
     ApplyStage,
     AttachEvidence,
+    CancelRecut,
     CancelStage,
     CastVote,
     Command,
+    DeclareFalseAlarm,
+    DeferStage,
     EndWaiver,
     EnterLogbook,
+    GrantExtension,
     GrantWaiver,
     PlanStage,
     RecordAttestation,
     ReportMonitor,
+    RequestExtension,
     RequestWaiver,
     RevertStage,
     SayPartnerReady,
+    ScheduleRecut,
 )
 from orchestrator.domain.duties import Verb, require
 from orchestrator.domain.events import EventType as E
@@ -38,6 +56,7 @@ from orchestrator.domain.state import SiteState, StageStatus
 from orchestrator.domain.statement import expiry
 from orchestrator.domain.votes import assignment, missing
 from orchestrator.domain.voting import vote
+from orchestrator.domain.windows import require_open_now, require_window
 from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
 
 
@@ -74,6 +93,8 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
     conditions.require_posture(state)
     if status.plan is None:
         raise IllegalTransition(f"{stage} has no plan", rule="no-plan", advice=f"orchestrator stage plan {stage}")
+    if resumption.resumed_by(state, stage):
+        return decide_resume.may_resume(state, status, digest_now, now)
     conditions.require_same_keys(state, status)
     given = eligibility.voters(state, declared, status)
     if status.state in stages.VOTING:
@@ -98,28 +119,45 @@ def _plan(state: SiteState, command: PlanStage, now: datetime, make: EventMaker)
     status = state.stage(plan.stage)
     stages.after(status.state, E.STAGE_PLANNED, plan.stage)
     conditions.require_predecessors(state, conditions.declared(state, plan.stage), now, plan.flows)
-    if not plan.devices:
+    if plan.resumes:
+        decide_resume.require_now(state, now)
+    elif not plan.devices:
         raise UsageError(f"{plan.stage} would change nothing", advice="is the layer laid? `orchestrator status`")
-    if any("{until}" in device.confirm.text + device.confirm.command for device in plan.devices):
-        raise Refused(
-            f"{plan.stage} opens dated windows, which this version cannot end by themselves",
-            rule="windows-not-yet",
-            advice="leave it closed",
-        )
+    require_window(state, plan, now)
     voided = (make(E.VOTES_VOIDED, {"reason": "planned again"}, stage=plan.stage),) if status.votes else ()
     body = {"plan_digest": plan.digest, "plan": without_floats(plan.model_dump(mode="json"))}
-    return (*voided, make(E.STAGE_PLANNED, body, stage=plan.stage))
+    planned = (*voided, make(E.STAGE_PLANNED, body, stage=plan.stage))
+    if plan.window is None:
+        return planned
+    announced = {**plan.window.model_dump(), "partners": list(plan.partners), "plan_digest": plan.digest}
+    return (*planned, make(E.WINDOW_ANNOUNCED, announced, stage=plan.stage))
+
+
+def open_window(state: SiteState, stage: str, digest_now: str, now: datetime) -> tuple[NewEvent, ...]:
+    """What begins an approved window at its start, by nobody's hand: StageApplying, citing its approval. Raises as `decide`."""
+    if state.stage(stage).state is not StageState.APPROVED:
+        return ()  # applied by hand, or dropped, in the meantime
+    status = state.stage(stage)
+    approved = {"approved_by": sorted(vote.person for vote in status.approvals), "plan_seq": status.planned_seq}
+    return _applying(state, stage, digest_now, now, EventMaker(state, ORCHESTRATOR, now), approved)
 
 
 def _apply(state: SiteState, command: ApplyStage, now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
-    status = may_apply(state, command.stage, command.digest_now, now)
-    stages.after(status.state, E.STAGE_APPLYING, command.stage)
+    return _applying(state, command.stage, command.digest_now, now, make, {})
+
+
+def _applying(
+    state: SiteState, stage: str, digest_now: str, now: datetime, make: EventMaker, more: Mapping[str, object]
+) -> tuple[NewEvent, ...]:
+    status = may_apply(state, stage, digest_now, now)
+    stages.after(status.state, E.STAGE_APPLYING, stage)
+    require_open_now(status, now)
     for other in state.stages.values():
         if other.state in stages.RUNNING:
             raise IllegalTransition(
                 f"{other.name} is {other.state}", rule="another-stage-runs", advice="one stage at a time: wait for its end"
             )
-    return (make(E.STAGE_APPLYING, {"plan_digest": status.plan_digest, "epoch": state.epoch}, stage=command.stage),)
+    return (make(E.STAGE_APPLYING, {"plan_digest": status.plan_digest, "epoch": state.epoch, **more}, stage=stage),)
 
 
 def _cancel(state: SiteState, command: CancelStage, _now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
@@ -130,6 +168,7 @@ def _cancel(state: SiteState, command: CancelStage, _now: datetime, make: EventM
 
 def _revert(state: SiteState, command: RevertStage, _now: datetime, make: EventMaker) -> tuple[NewEvent, ...]:
     conditions.declared(state, command.stage)
+    decide_lift.require_layer(state, command.stage)
     stages.after(state.stage(command.stage).state, E.STAGE_REVERTING, command.stage)
     return (make(E.STAGE_REVERTING, {"reason": command.reason}, stage=command.stage),)
 
@@ -148,4 +187,11 @@ _DECISIONS: Mapping[type[Command], tuple[Verb, Callable[[SiteState, Any, datetim
     RequestWaiver: (Verb.WAIVER, decide_waivers.request),
     GrantWaiver: (Verb.WAIVER, decide_waivers.grant),
     EndWaiver: (Verb.WAIVER_END, decide_waivers.end),
+    DeclareFalseAlarm: (Verb.FALSE_ALARM, decide_resume.false_alarm),
+    DeferStage: (Verb.DEFER, decide_lift.defer),
+    AcceptDifferences: (Verb.LIFT_ACCEPT, decide_lift.accept),
+    RequestExtension: (Verb.EXTENSION, decide_extensions.request),
+    GrantExtension: (Verb.EXTENSION, decide_extensions.grant),
+    ScheduleRecut: (Verb.RECUT, decide_recuts.schedule),
+    CancelRecut: (Verb.RECUT, decide_recuts.cancel),
 }

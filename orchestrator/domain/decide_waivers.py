@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.domain import conditions, eligibility, standing, waivers
+from orchestrator.domain import conditions, waivers
+from orchestrator.domain.authorities import two_authorities
 from orchestrator.domain.commands import EndWaiver, GrantWaiver, RequestWaiver
 from orchestrator.domain.decide_records import time
-from orchestrator.domain.duties import ROLES_OF, Verb
+from orchestrator.domain.duties import Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
 from orchestrator.domain.gates import single_gates
@@ -53,7 +54,7 @@ def grant(state: SiteState, command: GrantWaiver, now: datetime, make: EventMake
     if waiver.seq < conditions.in_force(state).keys_since:
         message = f"the people's keys have been ratified anew since {waiver.id} was requested"
         raise Stale(message, rule="digest-moved", advice="request it again")
-    if command.actor == waiver.requested_by or not _two_authorities(state, waiver, command.actor, now):
+    if not two_authorities(state, Verb.WAIVER, waiver.requested_by, moment(waiver.requested_at), command.actor, now):
         raise NotAllowed(
             f"{waiver.id} was requested by {waiver.requested_by}: who asks does not grant, nor does a deputy by the same authority",
             rule="waiver-needs-a-second-person",
@@ -70,24 +71,6 @@ def end(state: SiteState, command: EndWaiver, _now: datetime, make: EventMaker) 
     waiver = _known(state, command.waiver)
     waivers.after(waiver.state, E.WAIVER_ENDED, waiver.id)
     return (make(E.WAIVER_ENDED, {**_about(waiver), "reason": command.reason}, stage=waiver.stage),)
-
-
-def _two_authorities(state: SiteState, waiver: Waiver, granter: str, now: datetime) -> bool:
-    """Two different people's authority, as in a quorum: neither acts by what the other has lent them, nor both by what one
-    third person has."""
-    asking = _authorities(state, waiver.requested_by, moment(waiver.requested_at)) - {granter}
-    granting = _authorities(state, granter, now) - {waiver.requested_by}
-    return any(one != other for one in asking for other in granting)
-
-
-def _authorities(state: SiteState, person: str, at: datetime) -> set[str]:
-    """By whose authority the person could waive at that time: their own, or that of who has lent it to them."""
-    policy = conditions.in_force(state).policy
-    if person not in policy.people_by_name:
-        return set()  # taken out of the policy since
-    running = [loan for loan in eligibility.loans(state) if loan.runs(at)]
-    found = standing.standing(policy, person, turns=standing.turns_at(policy, person, at), loans=running)
-    return {whose for whose, roles in ((person, found.own), *found.lent.items()) if not ROLES_OF[Verb.WAIVER].isdisjoint(roles)}
 
 
 def _about(waiver: Waiver) -> dict[str, object]:

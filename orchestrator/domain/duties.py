@@ -26,7 +26,12 @@ class Verb(StrEnum):
     CARE = "care"
     WAIVER = "waiver"
     WAIVER_END = "waiver-end"
+    EXTENSION = "extension"
+    RECUT = "recut"
     LOGBOOK = "logbook"
+    FALSE_ALARM = "false-alarm"
+    DEFER = "defer"
+    LIFT_ACCEPT = "lift-accept"
 
 
 _COMMANDER, _ENGINEER, _OFFICER = Role.INCIDENT_COMMANDER, Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER
@@ -46,7 +51,12 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.CARE: _DECIDING,
     Verb.WAIVER: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
     Verb.WAIVER_END: _DECIDING,  # it only subtracts
+    Verb.EXTENSION: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
+    Verb.RECUT: frozenset({_COMMANDER, _OFFICER}),  # scheduling and cancelling
     Verb.LOGBOOK: _DECIDING,
+    Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
+    Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
+    Verb.LIFT_ACCEPT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
 }
 
 

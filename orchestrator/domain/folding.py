@@ -10,7 +10,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.domain import conversation_states, device_step_states, folding_delegations, folding_records, stages
+from orchestrator.domain import (
+    conversation_states,
+    device_step_states,
+    folding_blocklist,
+    folding_delegations,
+    folding_records,
+    folding_reisolation,
+    folding_resume,
+    folding_windows,
+    stages,
+)
 from orchestrator.domain import posture as postures
 from orchestrator.domain.conversation_states import ConversationState, Move
 from orchestrator.domain.device_step_states import DeviceStepState
@@ -22,7 +32,7 @@ from orchestrator.domain.network import Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
-from orchestrator.domain.stage_names import conversations_of
+from orchestrator.domain.stage_names import RESUME, conversations_of
 from orchestrator.domain.state import Cutoff, DeviceStatus, Ratified, SiteState, StageStatus, Vote
 
 
@@ -72,6 +82,7 @@ def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
     epoch = _epoch(event)
     if state.last_cutoff is not None and epoch <= state.last_cutoff.epoch:
         return state
+    before = state
     touched = event.body.get("devices") if event.type is E.CUTOFF_ORDERED else None
     cutoff = Cutoff(str(event.body.get("profile", "")), epoch, event.at, event.actor)
     if state.posture is SitePosture.NORMAL or not state.incident_since:
@@ -85,14 +96,14 @@ def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
                 conversations = _conversations(status, conversation_states.Move.CUT)
                 moved_to = replace(status, state=moved, conversations=conversations, since=event.at, detail="a cut-off came")
                 state = _with_stage(state, moved_to)
-    return state
+    return folding_resume.interrupted(before, state, event, epoch)
 
 
 def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
     """Where the layer was laid, nothing of ours is open any more."""
     state = _cutoff_ordered(state, event)  # an outcome proves its order, wherever that was recorded
     device = state.device(str(event.device))
-    if device.epoch is not None and _epoch(event) < device.epoch:
+    if device.laid_epoch is not None and _epoch(event) < device.laid_epoch:
         return state  # a late entry from the spool: a later cut-off has been there since
     step = str(event.body["step"])
     device = replace(device, step=_stepped(device, _READ_BACK[step]), since=event.at)
@@ -100,10 +111,12 @@ def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
         device = replace(
             device,
             slots={**device.slots, **event.body["slots"]},
-            epoch=_epoch(event),
+            epoch=max(_epoch(event), device.epoch or 0),  # a fence may have been faster
+            laid_epoch=_epoch(event),
             openings={},
             releases={},
             pending={},
+            deadlines={},
             fingerprint=event.body.get("fingerprint", ""),
         )
     return _with_device(state, device)
@@ -138,6 +151,8 @@ def _stage_planned(state: SiteState, event: Event) -> SiteState:
         plan_digest=body["plan_digest"],
         conversations=_planned_conversations(state, str(event.stage), Plan.model_validate(body["plan"])),
         ends_at="",
+        warned_h=0,
+        end_passed="",
         proposer=event.actor,
         planned_at=event.at,
         planned_seq=event.seq,
@@ -162,7 +177,7 @@ def _votes_voided(state: SiteState, event: Event) -> SiteState:
 
 
 def _stage_applying(state: SiteState, event: Event) -> SiteState:
-    return _with_posture(state, event)
+    return _with_posture(folding_resume.applied(state) if event.stage == RESUME else state, event)
 
 
 def _stage_opened(state: SiteState, event: Event) -> SiteState:
@@ -175,11 +190,11 @@ def _change_intended(state: SiteState, event: Event) -> SiteState:
     """From the intent on, the opening may lie on the device, whatever the answer will be."""
     if event.device is None:
         return state
-    opens = event.body["action"] in ("open", "confirm")
+    opens = event.body["action"] in ("open", "confirm", "loosen", "lift")
     device = state.device(event.device)
     move = DeviceMove.INTEND_TO_OPEN if opens else DeviceMove.INTEND_TO_CLOSE
     device = replace(device, step=_stepped(device, move), since=event.at)
-    if event.body["action"] != "open" or event.stage is None:
+    if event.body["action"] not in ("open", "loosen") or event.stage is None:
         return _with_device(state, device)
     change = DeviceChange.model_validate(event.body["change"])
     return _with_device(state, replace(device, pending={**device.pending, event.stage: change}, since=event.at))
@@ -202,6 +217,7 @@ def _device_read_back(state: SiteState, event: Event) -> SiteState:
     settled = event.body.get("settles") if event.body.get("as_expected") else None
     if settled is not None and event.stage is not None:
         device = _settled(device, event.stage, settled, DeviceChange.model_validate(event.body["change"]))
+        device = folding_windows.with_deadline(device, event, settled)
     return _with_device(state, device)
 
 
@@ -214,6 +230,8 @@ def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange
         held, kept = device.openings.get(stage, ()), set(change.elements)
         openings[stage] = tuple(element for element in held if element not in kept)
         releases[stage] = tuple(port for port in device.releases.get(stage, ()) if port not in change.releases)
+        openings = {name: elements for name, elements in openings.items() if elements}
+        releases = {name: ports for name, ports in releases.items() if ports}
     if action == "confirm":
         openings[stage] = ordered((*change.elements, *(opening.element for opening in change.shared)))
         releases[stage] = change.releases
@@ -241,6 +259,10 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.DEVICE_READ_BACK: _device_read_back,
     E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
     **folding_records.RULES,
+    **folding_reisolation.RULES,
+    **folding_blocklist.RULES,
+    **folding_resume.RULES,
+    **folding_windows.RULES,
 }
 
 

@@ -60,10 +60,54 @@ class Resumed(Model):
     plan_digest: str
 
 
+class SiteRules(Model):
+    """A device's own configuration, without ours, as it was read when the lift was planned. The text is kept under
+    `reference`; `sha256` is of exactly that text."""
+
+    device: Name
+    sha256: str
+    reference: str
+
+
+class LiftedGuard(Model):
+    """What the layer stops at one guard and no flow of the policy would let through: after the lift the site's own rules alone
+    decide on it. `beyond` are these packets as boxes, for people (the first of them, when they are many); `boxes` says how
+    many there are, `sha256` is over all of them."""
+
+    device: Name
+    guard: str
+    coarse: bool
+    beyond: tuple[str, ...]
+    boxes: int
+    sha256: str
+
+
+class Accepted(Model):
+    """A difference from the flow matrix that a person accepts by name: what passes there does not stop the lift."""
+
+    name: str
+    reason: str
+    by: str
+
+
+class Lift(Model):
+    """What the voters of a lift are shown beside the packets. `differences` are the names of what is asked on live traffic
+    and lies outside the matrix; `deferred` stages stay closed by decision; `blocked` is what a block list still stops."""
+
+    site_rules: tuple[SiteRules, ...]
+    guards: tuple[LiftedGuard, ...]
+    differences: tuple[str, ...]
+    accepted: tuple[Accepted, ...]
+    deferred: tuple[str, ...]
+    waivers: tuple[str, ...]
+    blocked: tuple[str, ...]
+
+
 class Plan(Model):
     """`stage` is the policy's name of it, with `+2`, `+3` … for a supplement to a stage that is partially open, or `resume`.
 
-    `window`: it is laid at its start and every opening ends on the device at its end. `resumes`: the plan is nothing but the
+    `window`: it is laid at its start and every opening ends on the device at its end. `open_for_s`: so long from its opening
+    on; `on_expiry` says what happens at the end (None: it has none). `resumes`: the plan is nothing but the
     suspended stages, in this order. `lifts`: it takes the layer off every device (`open` loosens it for the confirm window,
     `confirm` lifts it, `close` tightens it).
     """
@@ -83,8 +127,12 @@ class Plan(Model):
     observation_s: int
     expires_after_s: int
     window: Window | None = None
+    on_expiry: Literal["close", "alarm"] | None = None
+    open_for_s: int | None = None
     resumes: tuple[Resumed, ...] = ()
+    left_out: tuple[str, ...] = ()  # of a resumption: what was open and is not resumed, and why, for people
     lifts: bool = False
+    lift: Lift | None = None
 
     def hashed(self) -> dict[str, Any]:
         """The object that the digest is taken of."""

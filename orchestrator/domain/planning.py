@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 from orchestrator.domain.check_probes import check_probes
 from orchestrator.domain.compile import elements_along, is_guarded
@@ -23,7 +24,7 @@ from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
 from orchestrator.domain.network import Device, Site
 from orchestrator.domain.packet_elements import box_of, packets_of, without
 from orchestrator.domain.packets import Box, PacketSet, describe_range
-from orchestrator.domain.plan import DevicePlan, Plan, Reachability, RenderedScript
+from orchestrator.domain.plan import DevicePlan, Plan, Reachability, RenderedScript, Window
 from orchestrator.domain.plan_probes import stage_probes
 from orchestrator.domain.policy import Flow, Partner, Policy, Stage
 from orchestrator.domain.questions import Containment
@@ -86,12 +87,15 @@ def plan_stage(
     untrusted: Collection[str] = (),
     unfenced: Collection[str] = (),
     composition_of: Callable[[str], Composition] = lambda _: Composition.AND,
+    window: Window | None = None,
+    ending: Mapping[str, Collection[Element]] | None = None,
 ) -> Plan:
     """The plan. `layers_in_force` are those read back as applied; `already_open` what the stages before have made lasting.
-    `composition_of` a device is what its dialect declares.
+    `composition_of` a device is what its dialect declares. `ending` is what of `already_open` a device will close by itself:
+    nothing else may come to depend on it.
 
-    Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `untrusted-device`, `coarse-behind-flow`, `composition`,
-    `lift-needs-its-own-plan`.
+    Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `ends-with-another`, `untrusted-device`, `coarse-behind-flow`,
+    `composition`, `lift-needs-its-own-plan`.
     """
     if stage.lifts:
         raise Refused(f"{stage.name} lifts the layer: it opens no flow", rule="lift-needs-its-own-plan")
@@ -100,6 +104,8 @@ def plan_stage(
     before = Containment(layers_in_force, already_open, already_released or {})
     pairs = conversations(policy, stage, partners)
     changes = _changes(site, before, pairs, already_open)
+    _require_lasting(stage, changes, ending or {})
+    on_expiry = _on_expiry(stage, pairs)
     for device in (*changes.openings, *changes.releases):
         if device in untrusted:
             raise Refused(f"{device} is not trusted: nothing is opened on it", rule="untrusted-device")
@@ -127,13 +133,16 @@ def plan_stage(
         policy_digest=policy_digest,
         inventory_digest=inventory_digest,
         rehearsal=overlay is not None,
-        devices=_devices(site, changes, render, until=_closes_by_itself(pairs)),
+        devices=_devices(site, changes, render, until=on_expiry == "close"),
         becomes_possible=tuple(changes.possible),
         probes=(*probes, *(probe for probe in asked if probe.id not in known)),
         unprobed=(*unprobed, *unasked),
         confirm_window_s=_seconds(overlay.confirm_window if overlay else stage.confirm_window),
         observation_s=_seconds(overlay.observation if overlay else stage.observation),
         expires_after_s=_seconds(stage.plan_expiry),
+        window=window,
+        on_expiry=on_expiry,
+        open_for_s=_seconds(stage.open_for) if stage.open_for is not None else None,
     )
 
 
@@ -245,7 +254,20 @@ def _read(elements: tuple[Element, ...]) -> tuple[Box, ...]:
     return packets_of(elements).readable()
 
 
-def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
+def _require_lasting(stage: Stage, changes: _Changes, ending: Mapping[str, Collection[Element]]) -> None:
+    """Raises Refused (rule `ends-with-another`) when what the stage needs is open for another one that will end."""
+    for device, elements in changes.named.items():
+        passing = ElementIndex(ending.get(device, ()))
+        if any(True for element in elements for _ in passing.overlapping(element)):
+            raise Refused(
+                f"{stage.name} needs what is open on {device} in a dated window, and would end with it",
+                rule="ends-with-another",
+                advice="plan it when that window is over",
+            )
+
+
+def _on_expiry(stage: Stage, pairs: Sequence[tuple[Flow, Partner]]) -> Literal["close", "alarm"] | None:
+    """What happens at the end of its openings; None when they have none."""
     kinds = {flow.on_expiry for flow, _ in pairs}
     if len(kinds) > 1:
         raise Refused(
@@ -253,7 +275,9 @@ def _closes_by_itself(pairs: Sequence[tuple[Flow, Partner]]) -> bool:
             rule="mixed-expiry",
             advice="put the flows with `on_expiry: close` in a stage of their own",
         )
-    return kinds == {"close"}
+    if kinds == {"close"}:
+        return "close"
+    return "alarm" if stage.open_for is not None else None
 
 
 def _devices(site: Site, changes: _Changes, render: Render, *, until: bool) -> tuple[DevicePlan, ...]:

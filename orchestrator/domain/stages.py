@@ -4,7 +4,8 @@ Rules:
 - a stage changes state by events of the log only; events that are not in the table (DeviceChanged, CheckRan …) are
   recorded about a stage and leave its state alone;
 - a cut-off is an edge of every state: it suspends what is open or running and makes stale what was voted on;
-- `failed` means that a device is unknown: the only way on is to close and read back (`reverting`), never a new plan;
+- `failed` means that a device is unknown: the only way on is to close and read back (`reverting`, or `ended` when its time
+  is over), never a new plan;
 - a new plan, from any state that allows one, starts without votes;
 - `partially-open` lets some of its flows and partners through and others not; more of them are opened by a supplement, a
   plan of its own named `STAGE+2`, which goes through the same table;
@@ -76,7 +77,7 @@ TABLE: Mapping[StageState, Mapping[E, StageState]] = {
     S.APPROVED: {**_BEFORE_APPROVAL, E.VOTE_CAST: S.APPROVED, E.STAGE_APPLYING: S.APPLYING},
     S.APPLYING: {**_CLOSES, E.STAGE_STALE: S.STALE, E.STAGE_VERIFYING: S.VERIFYING},
     S.VERIFYING: {**_CLOSES, E.STAGE_OBSERVING: S.OBSERVING},
-    S.OBSERVING: {**_CLOSES, E.STAGE_OPENED: S.OPEN, E.STAGE_PARTIALLY_OPENED: S.PARTIALLY_OPEN},
+    S.OBSERVING: {**_CLOSES, E.STAGE_OPENED: S.OPEN, E.STAGE_PARTIALLY_OPENED: S.PARTIALLY_OPEN, E.STAGE_ENDED: S.ENDED},
     S.PARTIALLY_OPEN: {**_CLOSES, E.STAGE_NARROWED: S.PARTIALLY_OPEN, E.STAGE_OPENED: S.OPEN, E.STAGE_ENDED: S.ENDED},
     S.OPEN: {**_CLOSES, E.STAGE_NARROWED: S.PARTIALLY_OPEN, E.STAGE_ENDED: S.ENDED},
     S.REVERTING: {
@@ -85,7 +86,7 @@ TABLE: Mapping[StageState, Mapping[E, StageState]] = {
         E.STAGE_SUSPENDED: S.SUSPENDED,
         E.CUTOFF_ORDERED: S.SUSPENDED,
     },
-    S.FAILED: {E.STAGE_REVERTING: S.REVERTING, E.STAGE_SUSPENDED: S.SUSPENDED, E.CUTOFF_ORDERED: S.SUSPENDED},
+    S.FAILED: {E.STAGE_REVERTING: S.REVERTING, E.STAGE_SUSPENDED: S.SUSPENDED, E.CUTOFF_ORDERED: S.SUSPENDED, E.STAGE_ENDED: S.ENDED},
     S.SUSPENDED: {**_ended(S.SUSPENDED), E.STAGE_RESUMED: S.APPLYING},
     **{end: _ended(end) for end in (S.REVERTED, S.STALE, S.DENIED, S.CANCELLED, S.EXPIRED, S.ENDED, S.DEFERRED)},
 }

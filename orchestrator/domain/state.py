@@ -15,14 +15,18 @@ from orchestrator.domain import posture as postures
 from orchestrator.domain.attestations import ACCEPTED, AttestationState, Way
 from orchestrator.domain.conversation_states import ConversationState
 from orchestrator.domain.device_step_states import DeviceStepState
+from orchestrator.domain.extensions import Extension
+from orchestrator.domain.false_alarms import FalseAlarm, Interrupted
 from orchestrator.domain.layer import DeviceChange, Element, ordered
 from orchestrator.domain.network import Prefix, Site
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.probes import Check
+from orchestrator.domain.recuts import Recut
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.standing import Loan
+from orchestrator.domain.subtractions import Block, Reisolation, Unblocking, networks_of
 from orchestrator.domain.waivers import Waiver
 
 
@@ -41,6 +45,17 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """When a device closes by itself what a stage holds there: `closes_at` as it was read back (RFC 3339), after `sent_s` was
+    sent for the approved end `ends_at`, shortened by `late_s` for what the command before had been late by."""
+
+    closes_at: str
+    sent_s: int
+    ends_at: str
+    late_s: int = 0
+
+
+@dataclass(frozen=True)
 class StageStatus:
     name: str
     state: StageState = stages.INITIAL
@@ -52,6 +67,8 @@ class StageStatus:
     votes: Mapping[str, Vote] = field(default_factory=dict)
     conversations: Mapping[tuple[str, str], ConversationState] = field(default_factory=dict)  # (flow, partner)
     ends_at: str = ""  # when what it opened ends, or was to end (`alarm`); empty: not by time
+    warned_h: int = 0  # how many hours before that end people were warned last; 0: not yet
+    end_passed: str = ""  # since when an `alarm` is over and the stage open all the same
     since: str = ""  # of the state
     opened_at: str = ""
     detail: str = ""  # why it is where it is, for people
@@ -70,9 +87,11 @@ class DeviceStatus:
     step: DeviceStepState = device_step_states.INITIAL
     slots: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
+    laid_epoch: int | None = None  # of the last cut-off there; `epoch` may be a later fence's
     openings: Mapping[str, tuple[Element, ...]] = field(default_factory=dict)
     releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pending: Mapping[str, DeviceChange] = field(default_factory=dict)
+    deadlines: Mapping[str, Deadline] = field(default_factory=dict)  # by stage, of what has been confirmed until an end
     blocked: tuple[Prefix, ...] = ()
     fingerprint: str = ""
     since: str = ""
@@ -85,6 +104,10 @@ class DeviceStatus:
     @property
     def released(self) -> frozenset[str]:
         return frozenset(port for ports in self.releases.values() for port in ports)
+
+    def ending(self, but: str = "") -> frozenset[Element]:
+        """What the device closes by itself, or has closed by now; without what the stage `but` holds."""
+        return frozenset(element for name in self.deadlines if name != but for element in self.openings.get(name, ()))
 
     def held_by_others(self, stage: str) -> frozenset[Element]:
         """Elements that other stages hold open here: closing `stage` must leave them."""
@@ -103,6 +126,7 @@ class Evidence:
     seq: int
     rehearsal: bool = False  # attached in a rehearsal: it proves nothing outside of one
     zone: str | None = None  # of `eradication`: where
+    difference: str | None = None  # of `difference-accepted` and `difference-withdrawn`: which
 
 
 @dataclass(frozen=True)
@@ -214,11 +238,30 @@ class SiteState:
     waivers: Mapping[str, Waiver] = field(default_factory=dict)  # by id, in the order of their requests
     grants: Mapping[str, Loan] = field(default_factory=dict)  # delegations granted since, by their names
     revoked_delegations: Mapping[str, str] = field(default_factory=dict)  # when they were taken back: these, and the policy's
+    fence_epoch: int = 0  # of the last re-isolation or takeover: every device that holds a layer is owed a fence of it
+    takeover_epoch: int = 0
+    reisolations: Mapping[str, Reisolation] = field(default_factory=dict)  # by id, in their order
+    blocks: Mapping[str, Block] = field(default_factory=dict)  # by id, in their order
+    unblockings: Mapping[str, Unblocking] = field(default_factory=dict)
+    extensions: Mapping[str, Extension] = field(default_factory=dict)  # by id, in the order of their requests
+    recuts: Mapping[str, Recut] = field(default_factory=dict)  # by id, in the order in which they were scheduled
+    interrupted: Mapping[str, Interrupted] = field(default_factory=dict)  # by stage: open when a cut-off came
+    false_alarm: FalseAlarm | None = None  # what was said of the last cut-off
 
     @property
     def rehearsal(self) -> bool:
         """Whether the ratified policy is under the rehearsal overlay: everything made under it says so."""
         return self.ratified is not None and self.ratified.policy.rehearsal is not None
+
+    @property
+    def run_epoch(self) -> int:
+        """What runs now was begun under this epoch, or must stop: a cut-off or a takeover has come since."""
+        return max(self.takeover_epoch, self.last_cutoff.epoch if self.last_cutoff is not None else 0)
+
+    @property
+    def blocklist(self) -> tuple[Prefix, ...]:
+        """Every network that nothing is let through for, in normal form."""
+        return networks_of(self.blocks.values())
 
     def counts(self, rehearsal: bool) -> bool:
         """What was made in a rehearsal counts in a rehearsal only; what was made in earnest counts in both."""

@@ -1,7 +1,8 @@
 """The statement that a voter signs: canonical JSON text that says everything the vote is bound to.
 
     {"what": "vote", "site", "stage", "plan_digest", "policy_digest", "inventory_digest", "becomes_possible_digest",
-     "rehearsal", "log_head": {"size", "root"}, "voter", "choice": "approve"|"deny", "reason", "expires"}
+     "window": {"starts", "ends"} (where the plan has one), "rehearsal", "log_head": {"size", "root"}, "voter",
+     "choice": "approve"|"deny", "reason", "expires"}
 
 It is signed in the namespace `reconnect-approval@v1`. `log_head` is the log as its voter saw it: it makes each voter a
 witness, and it must be younger than the plan, so that a vote on an earlier plan with the same digest cannot be replayed.
@@ -32,6 +33,15 @@ class LogHead(BaseModel):
     root: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class StatementWindow(BaseModel):
+    """From when to when, of a plan that opens in a dated window."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    starts: str
+    ends: str
+
+
 class Statement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -42,6 +52,7 @@ class Statement(BaseModel):
     policy_digest: str
     inventory_digest: str
     becomes_possible_digest: str
+    window: StatementWindow | None = None
     rehearsal: bool
     log_head: LogHead
     voter: str
@@ -51,12 +62,15 @@ class Statement(BaseModel):
 
     def text(self) -> str:
         """The exact text to sign."""
-        return canonical(self.model_dump()).decode()
+        return canonical(self.model_dump(exclude_none=True)).decode()
 
 
 def expiry(status: StageStatus) -> datetime:
-    """When the plan of the stage, and with it its votes, ends."""
+    """When the plan of the stage, and with it its votes, ends. What was approved in time waits for its window, and is of use
+    until that is over."""
     assert status.plan is not None
+    if status.plan.window is not None:
+        return moment(status.plan.window.ends)
     return moment(status.planned_at) + timedelta(seconds=status.plan.expires_after_s)
 
 
@@ -72,6 +86,7 @@ def statement_for(state: SiteState, stage: str, head: Head, voter: str, choice: 
         policy_digest=status.plan.policy_digest,
         inventory_digest=status.plan.inventory_digest,
         becomes_possible_digest=digest([line.model_dump(mode="json") for line in status.plan.becomes_possible]),
+        window=StatementWindow(**status.plan.window.model_dump()) if status.plan.window is not None else None,
         rehearsal=status.plan.rehearsal,
         log_head=LogHead(size=head.size, root=head.root),
         voter=voter,

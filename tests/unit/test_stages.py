@@ -50,7 +50,7 @@ LEGAL = {
     ("observing", "StagePartiallyOpened"): "partially-open",
     ("partially-open", "StageOpened"): "open",
     **{(state, "StageNarrowed"): "partially-open" for state in PASSING},
-    **{(state, "StageEnded"): "ended" for state in PASSING},
+    **{(state, "StageEnded"): "ended" for state in ("observing", *PASSING, "failed")},
     **{(state, "StageReverting"): "reverting" for state in ("applying", "verifying", "observing", *PASSING, "failed")},
     **{(state, "StageFailed"): "failed" for state in ("applying", "verifying", "observing", *PASSING, "reverting")},
     ("reverting", "StageReverted"): "reverted",

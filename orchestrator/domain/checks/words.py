@@ -151,9 +151,14 @@ def _window(policy: Policy, stage: Stage) -> Iterator[Problem]:
         message = f"{stage.name} opens in dated windows, but {other} does not close by itself"
         advice = f"say `on_expiry: close` on {other}, or open it in a stage of its own"
         yield in_policy("stages", stage.name, "window", message=message, advice=advice)
-    if stage.window is None and closing:
-        message = f"{closing[0]} closes by itself, but {stage.name} opens in no dated window"
-        advice = "add `window: {longest: 8h}` to the stage, or remove `on_expiry: close` from the flow"
+    if stage.window is None and stage.open_for is not None and 0 < len(closing) < len(stage.flows):
+        other = next(name for name in stage.flows if name not in closing)
+        message = f"after {_told(stage.open_for)}, {closing[0]} closes by itself and {other} does not: one plan cannot do both"
+        advice = f"open {closing[0]} in a stage of its own, or say the same `on_expiry` on both"
+        yield in_policy("stages", stage.name, "flows", stage.flows.index(closing[0]), message=message, advice=advice)
+    if stage.window is None and stage.open_for is None and closing:
+        message = f"{closing[0]} closes by itself, but {stage.name} opens in no dated window, and for no time"
+        advice = "add `window: {longest: 8h}` or `open_for: 8h` to the stage, or remove `on_expiry: close` from the flow"
         yield in_policy("stages", stage.name, "flows", stage.flows.index(closing[0]), message=message, advice=advice)
     if stage.window is not None and stage.window.longest <= stage.confirm_window:
         message = f"the longest window of {stage.name} is over before the opening is confirmed ({_told(stage.confirm_window)})"
