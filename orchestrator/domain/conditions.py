@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from orchestrator.domain import gate_answers, posture, stage_names
+from orchestrator.domain import gate_answers, lift_conditions, posture, resumption, stage_names
 from orchestrator.domain.attestations import Way
 from orchestrator.domain.gate_answers import Conversation, Gates
 from orchestrator.domain.gate_kinds import USUALLY, attestation_lack, predecessor_lack
@@ -23,8 +24,11 @@ def in_force(state: SiteState) -> Ratified:
 
 
 def declared(state: SiteState, stage: str) -> Stage:
-    """The stage as the ratified policy declares it; a supplement as its stage, under its own name. Raises UnknownName."""
+    """The stage as the ratified policy declares it; a supplement as its stage, under its own name; the resumption after a false
+    alarm as if it were one. Raises UnknownName."""
     policy = in_force(state).policy
+    if stage == stage_names.RESUME:
+        return resumption.as_stage(policy)
     try:
         found = policy.stage(stage_names.base(stage))
         return found.model_copy(update={"name": stage}) if stage_names.is_supplement(stage) else found
@@ -60,15 +64,35 @@ def asked_for(state: SiteState, stage: Stage) -> tuple[Conversation, ...]:
     """Those of its plan, when it has one: the others are deferred."""
     plan = state.stage(stage.name).plan
     declared_ = conversations(state, stage)
-    return declared_ if plan is None else tuple(pair for pair in declared_ if pair[0] in plan.flows and pair[1] in plan.partners)
+    return (
+        declared_
+        if plan is None or not stage.flows
+        else tuple(pair for pair in declared_ if pair[0] in plan.flows and pair[1] in plan.partners)
+    )
 
 
 def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
     """The conditions of the stage that do not hold now, and whom each holds back: predecessors, gates, attestations."""
+    if stage.name == stage_names.RESUME:
+        yield from _unmet_resumption(state, now)
+        return
+    if stage.lifts:
+        yield from lift_conditions.unmet(state, stage, now)
     concerned = asked_for(state, stage)
     yield from unmet_predecessors(state, stage, now, [flow for flow, _ in concerned if flow is not None])
     yield from gate_answers.unmet(gates(state, stage, now), concerned)
     yield from unmet_attestations(state, concerned, now)
+
+
+def _unmet_resumption(state: SiteState, now: datetime) -> Iterator[Unmet]:
+    """Of the resumption itself, and of every stage that it resumes: they count as open for those that follow them."""
+    yield from resumption.unmet(state, now)
+    plan = state.stage(stage_names.RESUME).plan
+    names = [item.stage for item in (plan.resumes if plan is not None else ())]
+    as_open = resumption.as_if_open(state, names)
+    for name in names:
+        for item in unmet(as_open, declared(as_open, name), now):
+            yield replace(item, message=f"{name}: {item.message}")
 
 
 def gates(state: SiteState, stage: Stage, now: datetime) -> Gates:
@@ -98,6 +122,8 @@ def unmet_predecessors(state: SiteState, stage: Stage, now: datetime, flows: Col
     opened = stage.flows if flows is None else tuple(name for name in stage.flows if name in flows)
     for needed in stage.requires:
         confined = tuple(name for name in needed.flows if name in opened)
+        if stage.lifts:
+            continue  # it asks all stages, and in its own words
         found = predecessor_lack(state, needed.stage, needed.open_for, now) if confined or not needed.flows else None
         if found is not None:
             what, advice, wait = found

@@ -20,7 +20,7 @@ def _evidence_attached(state: SiteState, event: Event) -> SiteState:
     body = event.body
     evidence = Evidence(
         body["kind"], event.stage, body.get("application"), body["document_sha256"], body.get("note", ""),
-        event.actor, event.at, event.seq, _rehearsal(event), body.get("zone"),
+        event.actor, event.at, event.seq, _rehearsal(event), body.get("zone"), body.get("difference"),
     )  # fmt: skip
     return replace(state, evidence=(*state.evidence, evidence))
 

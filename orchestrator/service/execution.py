@@ -25,6 +25,7 @@ from orchestrator.domain import conditions
 from orchestrator.domain.decide import may_apply, went_stale
 from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.lasting_probes import asked_once_lasting
 from orchestrator.domain.layer import DeviceChange, Observed
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.opened import opened
@@ -70,6 +71,11 @@ class Execution:
 
     def run(self) -> None:
         """Steps 1 to 10. Raises nothing that the rules foresee; LogUnavailable when the log cannot be written any more."""
+        if self.lay_and_verify():
+            self.observe()
+
+    def lay_and_verify(self) -> bool:
+        """Steps 1 to 8: whether it is lasting, and observed from here on."""
         plan = self._plan()
         try:
             self._recheck(plan)  # 1
@@ -88,18 +94,18 @@ class Execution:
             )
         except Stale as moved:
             self._went_stale(str(moved))
-            return
+            return False
         except (Preempted, Stopping, OrchestratorError) as failure:
             self._give_up(failure)
-            return
-        self.observe()
+            return False
+        return True
 
     def observe(self) -> None:
         """Steps 9 and 10; also the way on after a restart of the server in the middle of them."""
         plan = self._plan()
         try:
             self._wait_until_observed(plan)  # 9
-            self._checks.require("observed", only(plan.probes, Purpose.CARE, Purpose.NEGATIVE))
+            self._checks.require("observed", asked_once_lasting(self._journal.state(), plan))
             self._guard()
             self._journal.decide(lambda state, now: opened(state, self._stage, now))  # 10
         except Stopping:

@@ -11,6 +11,7 @@ from orchestrator.domain import stages
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.posture import SitePosture
+from orchestrator.domain.stage_names import RESUME
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import IllegalTransition
@@ -18,7 +19,9 @@ from orchestrator.service.chores import Chores
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.execution import Execution
 from orchestrator.service.journal import Journal
+from orchestrator.service.lifting import Lifting, lifts
 from orchestrator.service.planning import Planner
+from orchestrator.service.resuming import Resuming
 from orchestrator.service.reverting import close_and_read_back, revert
 from orchestrator.service.turn import Turn
 
@@ -43,7 +46,18 @@ class Runner:
 
     def apply(self, stage: str) -> None:
         """Runs the stage, whose StageApplying is in the log; returns at once."""
-        self._start(Execution(self._with, self._journal, self._planner, stage, self._stopping, self._turn).run)
+        if stage == RESUME:
+            self._start(Resuming(self._journal, self._planner, self._execution, self.begin).run)
+        elif lifts(self._journal.state(), stage):
+            self._start(self._lifting(stage).run)
+        else:
+            self._start(self._execution(stage).run)
+
+    def _execution(self, stage: str) -> Execution:
+        return Execution(self._with, self._journal, self._planner, stage, self._stopping, self._turn)
+
+    def _lifting(self, stage: str) -> Lifting:
+        return Lifting(self._with, self._journal, stage, self._stopping, self._turn)
 
     def revert(self, stage: str) -> None:
         """Closes the stage, whose StageReverting is in the log; returns at once. A run that is under way notices and closes itself."""
@@ -53,8 +67,12 @@ class Runner:
         """After a start: observing stages go on, others that were running are reverted. Returns what it took up."""
         found = [status for status in self._journal.state().stages.values() if status.state in stages.RUNNING]
         for status in found:
+            if status.name == RESUME and status.state is StageState.APPLYING:
+                self.apply(RESUME)
+                continue
             if status.state is StageState.OBSERVING:
-                self._start(Execution(self._with, self._journal, self._planner, status.name, self._stopping, self._turn).observe)
+                own = self._lifting(status.name) if lifts(self._journal.state(), status.name) else self._execution(status.name)
+                self._start(own.observe)
                 continue
             if status.state is not StageState.REVERTING:
                 self._journal.decide(
