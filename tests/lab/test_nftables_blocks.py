@@ -118,7 +118,7 @@ def test_a_block_list_survives_laying_closing_and_reboot_and_lifting_leaves_no_t
         assert (seen.blocked, seen.foreign, seen.boots_with) == (expected, (), (kept.slot,))
         assert seen.slots == site.dialect.expected((kept,)).slots
         for family in FAMILIES:
-            passes = not any(ip_network(OUTSIDE[family]).overlaps(one) for one in expected if one.version == family)  # type: ignore[arg-type]
+            passes = not any(ip_network(OUTSIDE[family]).overlaps(one) for one in expected if one.version == family)
             assert (site.connection("o", family, INSIDE[family], 443) is not None) == passes
 
     is_blocked(*networks_in_order(wide))
