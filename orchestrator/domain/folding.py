@@ -15,6 +15,7 @@ from orchestrator.domain import (
     device_step_states,
     folding_blocklist,
     folding_delegations,
+    folding_drift,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -201,6 +202,8 @@ def _change_intended(state: SiteState, event: Event) -> SiteState:
 
 
 def _device_changed(state: SiteState, event: Event) -> SiteState:
+    if event.body.get("late"):
+        return state  # by a server that acts no longer: whoever took over has read the device back since
     device = state.device(str(event.device))
     return _with_device(state, replace(device, step=_stepped(device, _ANSWERS[event.body["step"]]), since=event.at))
 
@@ -259,6 +262,7 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.DEVICE_READ_BACK: _device_read_back,
     E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
     **folding_records.RULES,
+    **folding_drift.RULES,
     **folding_reisolation.RULES,
     **folding_blocklist.RULES,
     **folding_resume.RULES,

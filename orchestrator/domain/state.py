@@ -15,6 +15,7 @@ from orchestrator.domain import posture as postures
 from orchestrator.domain.attestations import ACCEPTED, AttestationState, Way
 from orchestrator.domain.conversation_states import ConversationState
 from orchestrator.domain.device_step_states import DeviceStepState
+from orchestrator.domain.drift_status import Watched
 from orchestrator.domain.extensions import Extension
 from orchestrator.domain.false_alarms import FalseAlarm, Interrupted
 from orchestrator.domain.layer import DeviceChange, Element, ordered
@@ -108,6 +109,10 @@ class DeviceStatus:
     def ending(self, but: str = "") -> frozenset[Element]:
         """What the device closes by itself, or has closed by now; without what the stage `but` holds."""
         return frozenset(element for name in self.deadlines if name != but for element in self.openings.get(name, ()))
+
+    def ending_guards(self, but: str = "") -> frozenset[str]:
+        """The same, of guards that are released whole."""
+        return frozenset(port for name in self.deadlines if name != but for port in self.releases.get(name, ()))
 
     def held_by_others(self, stage: str) -> frozenset[Element]:
         """Elements that other stages hold open here: closing `stage` must leave them."""
@@ -247,6 +252,7 @@ class SiteState:
     recuts: Mapping[str, Recut] = field(default_factory=dict)  # by id, in the order in which they were scheduled
     interrupted: Mapping[str, Interrupted] = field(default_factory=dict)  # by stage: open when a cut-off came
     false_alarm: FalseAlarm | None = None  # what was said of the last cut-off
+    watched: Watched = field(default_factory=Watched)  # drift, what lies beside the layers, devices that cannot be read, which server acts
 
     @property
     def rehearsal(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain import conditions
@@ -17,9 +17,10 @@ from orchestrator.domain.layer import DeviceChange, Element, Observed
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.state import DeviceStatus, SiteState
-from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, LogUnavailable
+from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, LogUnavailable, NotActing
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.deadlines import UntilThen
 from orchestrator.service.journal import Journal
 
 _TAIL = 400
@@ -38,6 +39,10 @@ class Expectation:
     shut: frozenset[str] = frozenset()  # at least these
     released: frozenset[str] = frozenset()  # none of these
     only_absent: frozenset[Element] | None = None  # nothing else counts but that these are not open (after a cut-off)
+    only_present: frozenset[Element] | None = None  # nothing else counts but that these are open, with what must be left of them
+    left: Mapping[Element, tuple[int, int]] = field(default_factory=dict)  # seconds, at least and at most
+    ending: frozenset[Element] = frozenset()  # of other stages, whose end is on the device: it may have come
+    ending_guards: frozenset[str] = frozenset()
 
     def differences(self, seen: Observed) -> tuple[str, ...]:
         """What is not as expected, for people; empty when all is."""
@@ -49,20 +54,36 @@ class Expectation:
                 *(f"still open: {_text(element)}" for element in _sorted(opened & self.only_absent)),
                 *(f"still released: {name}" for name in sorted(left)),
             )
+        if self.only_present is not None:
+            return (
+                *(f"not open: {_text(element)}" for element in _sorted(self.only_present - opened)),
+                *(f"has no deadline: {_text(element)}" for element in _sorted((self.only_present & opened) - temporary)),
+                *self._wrongly_left(seen),
+                *(f"closed: {name}" for name in sorted(self.released & set(seen.closed))),
+            )
         found = [f"foreign: {line}" for line in seen.foreign]
         if dict(seen.slots) != dict(self.slots):
             found.append(f"its slots are {sorted(seen.slots)}, or their content differs")
         if self.epoch is not None and seen.epoch is not None and seen.epoch != self.epoch:
             found.append(f"its epoch is {seen.epoch}, not {self.epoch}")
         found += [f"open and should not be: {_text(element)}" for element in _sorted(opened - self.opened)]
-        found += [f"not open: {_text(element)}" for element in _sorted(self.opened - opened)]
+        found += [f"not open: {_text(element)}" for element in _sorted(self.opened - self.ending - opened)]
         found += [f"has a deadline and should not: {_text(element)}" for element in _sorted((temporary & self.opened) - self.temporary)]
         found += [f"has no deadline: {_text(element)}" for element in _sorted((self.temporary & opened) - temporary)]
-        if self.closed is not None and set(seen.closed) != self.closed:
-            found.append(f"closed are {sorted(seen.closed)}, not {sorted(self.closed)}")
-        if self.shut - set(seen.closed) or self.released & set(seen.closed):
-            found.append(f"closed are {sorted(seen.closed)}; {sorted(self.shut)} should be, {sorted(self.released)} should not")
+        found += self._wrongly_left(seen)
+        closed, released = set(seen.closed), self.released - self.ending_guards
+        if self.closed is not None and closed - self.ending_guards != self.closed - self.ending_guards:
+            found.append(f"closed are {sorted(closed)}, not {sorted(self.closed)}")
+        if self.shut - closed or released & closed:
+            found.append(f"closed are {sorted(closed)}; {sorted(self.shut)} should be, {sorted(released)} should not")
         return tuple(found)
+
+    def _wrongly_left(self, seen: Observed) -> list[str]:
+        return [
+            f"closes in {left} s, not in {self.left[element][0]} to {self.left[element][1]} s: {_text(element)}"
+            for element, left in seen.temporary
+            if element in self.left and not self.left[element][0] <= left <= self.left[element][1]
+        ]
 
 
 def _sorted(elements: Iterable[Element]) -> list[Element]:
@@ -75,9 +96,14 @@ def _text(element: Element) -> str:
 
 
 def expected_by_the_log(device: DeviceStatus, *, change: DeviceChange | None = None) -> Expectation:
-    """What the log says that a device holds now; what `change` would release is still shut."""
+    """What the log says that a device holds now; what `change` would release is still shut. What has an end on the device
+    must have a deadline there, or be gone: the end may have come since it was last read."""
     shut = frozenset(change.releases) - device.released if change else frozenset()
-    return Expectation(device.slots, device.epoch, frozenset(device.opened), frozenset(), shut=shut, released=device.released)
+    ending = device.ending()
+    return Expectation(
+        device.slots, device.epoch, frozenset(device.opened), ending,
+        shut=shut, released=device.released, ending=ending, ending_guards=device.ending_guards(),
+    )  # fmt: skip
 
 
 def without_held(change: DeviceChange, device: DeviceStatus, stage: str) -> DeviceChange:
@@ -102,21 +128,39 @@ class DeviceSteps:
     stage: str
     guard: Callable[[], None]
 
-    def change(self, action: str, parts: Sequence[tuple[DevicePlan, DeviceChange]], confirm_s: int) -> dict[str, Outcome]:
+    def change(
+        self, action: str, parts: Sequence[tuple[DevicePlan, DeviceChange]], confirm_s: int, then: UntilThen | None = None
+    ) -> dict[str, Outcome]:
         """Sends `open`, `confirm` or `close` for these changes, in parallel; every device's outcome, by name.
 
         Steps: intents durable → guard → scripts → outcomes recorded. Raises LogUnavailable before anything is sent,
-        except for `close`, which only subtracts and does not wait for a log.
+        except for `close`, which only subtracts and does not wait for a log. `then`: what is confirmed ends on the device.
         """
         state = self.journal.state()
-        scripts = {plan.device: self._script(state, action, plan, change, confirm_s) for plan, change in parts}
+        values = {plan.device: self._values(state, plan.device, confirm_s, then) for plan, _ in parts}
+        scripts = {plan.device: self._script(action, plan, change).filled(**values[plan.device]) for plan, change in parts}
         changes = {plan.device: change for plan, change in parts}
-        self._record(E.DEVICE_CHANGE_INTENDED, {name: self._intent(action, state, scripts[name], changes[name], confirm_s) for name in scripts}, must=action != "close")  # fmt: skip  # noqa: E501
+        self._record(E.DEVICE_CHANGE_INTENDED, {name: self._intent(action, values[name], scripts[name], changes[name]) for name in scripts}, must=action != "close")  # fmt: skip  # noqa: E501
         if action != "close":
+            self.journal.require_acting()
             self.guard()
         outcomes = self._run(state, {name: (script,) for name, script in scripts.items()}, action)
-        self._record(E.DEVICE_CHANGED, {name: self._outcome(action, outcome) for name, outcome in outcomes.items()}, must=action != "close")
+        late = self._late()
+        bodies = {name: {**self._outcome(action, outcome), **({"late": True} if late else {})} for name, outcome in outcomes.items()}
+        self._record(E.DEVICE_CHANGED, bodies, must=action != "close")
+        if late is not None:
+            raise late
         return outcomes
+
+    def _late(self) -> NotActing | None:
+        """While the devices answered another server may have taken over: what they answered settles nothing any more."""
+        try:
+            self.journal.require_acting()
+        except NotActing as lost:
+            return lost
+        except LogUnavailable:
+            return None  # writing the outcome says so
+        return None
 
     def read(self, devices: Collection[str]) -> dict[str, Observed | str]:
         """Reads devices back: what each holds, or why that is not known. Records nothing."""
@@ -140,8 +184,13 @@ class DeviceSteps:
         bodies = {name: {**body, "fingerprint": seen.fingerprint} for name, seen in found.items()}
         self._record(E.DEVICE_READ_BACK, bodies, must=True)
 
-    def read_back(self, expected: Mapping[str, Expectation], *, settles: Mapping[str, DeviceChange], action: str) -> None:
-        """Reads and compares; records each read-back. Raises DeviceUnknown or DeviceRefused with every difference found."""
+    def read_back(
+        self, expected: Mapping[str, Expectation], *, settles: Mapping[str, DeviceChange], action: str, then: UntilThen | None = None
+    ) -> None:
+        """Reads and compares; records each read-back. Raises DeviceUnknown or DeviceRefused with every difference found.
+
+        `then`: with which end it was confirmed; when each device closes by itself is recorded with its read-back.
+        """
         wrong, unknown, bodies = [], [], {}
         for name, seen in self.read(expected).items():
             differences = (seen,) if isinstance(seen, str) else expected[name].differences(seen)
@@ -158,6 +207,8 @@ class DeviceSteps:
                 "settles": action if action in ("confirm", "close") else None,
                 "change": settles[name].model_dump(mode="json") if name in settles else None,
             }
+            if then is not None and name in then.seconds and not isinstance(seen, str):
+                bodies[name]["deadline"] = then.as_read(name, settles[name], seen, self.journal.now())
         self._record(E.DEVICE_READ_BACK, bodies, must=action != "close")
         if unknown:
             raise DeviceUnknown("; ".join(unknown + wrong))
@@ -166,23 +217,26 @@ class DeviceSteps:
 
     # --- within -------------------------------------------------------------------------------------------------
 
-    def _script(self, state: SiteState, action: str, plan: DevicePlan, change: DeviceChange, confirm_s: int) -> Script:
+    def _script(self, action: str, plan: DevicePlan, change: DeviceChange) -> Script:
         """The text that was voted on; of a part of the change, the same dialect's text for that part."""
         if change == plan.change:
             rendered: RenderedScript = getattr(plan, action)
-            script = Script(rendered.command, rendered.text, rendered.kind)
-        else:
-            script = getattr(self.collaborators.dialect_for(plan.platform), action)(change)
-        return script.filled(**self._values(state, plan.device, confirm_s))
+            return Script(rendered.command, rendered.text, rendered.kind)
+        dialect = self.collaborators.dialect_for(plan.platform)
+        if action == "confirm":
+            return dialect.confirm(change, until="{until}" in plan.confirm.text + plan.confirm.command)
+        script: Script = getattr(dialect, action)(change)
+        return script
 
-    def _values(self, state: SiteState, device: str, confirm_s: int) -> dict[str, int]:
+    def _values(self, state: SiteState, device: str, confirm_s: int, then: UntilThen | None) -> dict[str, int]:
         epoch = state.device(device).epoch
-        return {"epoch": state.epoch if epoch is None else epoch, "confirm": confirm_s}
+        until = {"until": then.seconds[device]} if then is not None else {}
+        return {"epoch": state.epoch if epoch is None else epoch, "confirm": confirm_s, **until}
 
-    def _intent(self, action: str, state: SiteState, script: Script, change: DeviceChange, confirm_s: int) -> dict[str, object]:
+    def _intent(self, action: str, values: Mapping[str, int], script: Script, change: DeviceChange) -> dict[str, object]:
         return {
             "action": action,
-            **self._values(state, change.device, confirm_s),
+            **values,
             "sent_sha256": hashlib.sha256(f"{script.command}\n{script.text}".encode()).hexdigest(),
             "credential": _CREDENTIAL[action].value,
             "change": change.model_dump(mode="json"),

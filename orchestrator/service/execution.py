@@ -33,7 +33,16 @@ from orchestrator.domain.plan import DevicePlan, Plan
 from orchestrator.domain.probes import Purpose
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import moment
-from orchestrator.errors import DeviceRefused, DeviceUnknown, IllegalTransition, InputError, OrchestratorError, Refused, Stale
+from orchestrator.errors import (
+    DeviceRefused,
+    DeviceUnknown,
+    IllegalTransition,
+    InputError,
+    NotActing,
+    OrchestratorError,
+    Refused,
+    Stale,
+)
 from orchestrator.ports import DeviceStep, Outcome
 from orchestrator.service.checks import Checks, only, verified_from
 from orchestrator.service.collaborators import Collaborators
@@ -196,7 +205,8 @@ class Execution:
         return parts_of(plan, self._journal.state())
 
     def _guard(self) -> None:
-        """Raises when the run must stop: a cut-off, a revert by a person, the end of the server."""
+        """Raises when the run must stop: a cut-off, a revert by a person, another server that took over, the end of this one."""
+        self._journal.require_acting()
         state = self._journal.state()
         now = state.stage(self._stage).state
         if state.epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
@@ -209,7 +219,10 @@ class Execution:
         self._journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(type_, body, stage=self._stage)])
 
     def _give_up(self, failure: Exception) -> None:
-        """Reverts; after a cut-off only closes what we laid, for the stage is `suspended` already."""
+        """Reverts; after a cut-off only closes what we laid, for the stage is `suspended` already. When another server has taken
+        over, it does both."""
+        if isinstance(failure, NotActing):
+            return
         if self._journal.state().stage(self._stage).state is not StageState.REVERTING:
             try:
                 self._say(E.STAGE_REVERTING, {"reason": str(failure)[:1000]})

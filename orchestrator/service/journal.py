@@ -20,6 +20,7 @@ _ATTEMPTS = 20
 class Journal:
     """Safe for several threads; other processes (the emergency command) may append to the same log at any time.
 
+    `require_acting` is asked before anything goes to a device; who runs the server sets it.
     `take_in` brings in what they could not append: a cut-off that went to the spool stops an opening like any other.
     """
 
@@ -28,6 +29,7 @@ class Journal:
         self._state = SiteState()
         self._roots: dict[int, str] = {}
         self._lock = threading.RLock()
+        self.require_acting: Callable[[], object] = bool  # raises NotActing when another server acts on this log
 
     def now(self) -> datetime:
         return self._clock.now()

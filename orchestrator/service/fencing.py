@@ -1,0 +1,69 @@
+"""Fencing devices: after a takeover, a re-isolation or a recovery no command of an older epoch opens anything there any more.
+
+A fence only subtracts, so the cut key sends it. What the device answers is not believed: it is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from orchestrator.domain import conditions
+from orchestrator.domain.events import EventType as E
+from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.state import SiteState
+from orchestrator.errors import DeviceError
+from orchestrator.ports import Credential, DeviceStep, Outcome
+from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.journal import Journal
+
+
+def without_fence(state: SiteState) -> tuple[str, ...]:
+    """Devices that hold a layer by the log, and have not been read back at the epoch that the last raise asks of them."""
+    return tuple(
+        device.name for device in state.devices.values() if device.slots and (device.epoch is None or device.epoch < state.fence_epoch)
+    )
+
+
+def fence(collaborators: Collaborators, journal: Journal, names: Collection[str]) -> dict[str, str]:
+    """Fences these devices, in parallel, at the epoch in force; records DeviceFenced for each. Returns those that are not
+    fenced, with the reason: they are owed it still. Raises LogUnavailable."""
+    state = journal.state()
+    epoch = state.epoch
+    known = [name for name in names if state.device(name).slots]
+    if not known:
+        return {}
+    site = conditions.in_force(state).site
+    targets = {
+        collaborators.target_for(site.device(name)): (
+            collaborators.dialect_for(site.device(name).platform).fence().filled(epoch=epoch),
+            collaborators.dialect_for(site.device(name).platform).read_back(),
+        )
+        for name in known
+    }
+    found: dict[str, tuple[DeviceStep, str]] = {}
+    for answers in collaborators.reader.run(targets, credential=Credential.CUT, deadline_s=collaborators.device_deadline_s, verb="fence"):
+        name = answers[0].device
+        found[name] = _judged(collaborators, site.device(name).platform, answers, epoch)
+    journal.decide(
+        lambda state, now: [
+            EventMaker(state, ORCHESTRATOR, now)(
+                E.DEVICE_FENCED, {"epoch": epoch, "step": step.value, "detail": detail[:400]}, device=name
+            )
+            for name, (step, detail) in found.items()
+        ]
+    )  # fmt: skip
+    return {name: detail or step.value for name, (step, detail) in found.items() if step is not DeviceStep.APPLIED}
+
+
+def _judged(collaborators: Collaborators, platform: str, answers: tuple[Outcome, ...], epoch: int) -> tuple[DeviceStep, str]:
+    """Fenced is what reads back at this epoch, or a newer one."""
+    last = answers[-1]
+    if last.step is not DeviceStep.APPLIED or len(answers) < 2:
+        return (DeviceStep.UNKNOWN if last.step is DeviceStep.APPLIED else last.step), last.detail
+    try:
+        seen = collaborators.dialect_for(platform).parse(last.output)
+    except DeviceError as error:
+        return DeviceStep.UNKNOWN, str(error)
+    if seen.epoch is None or seen.epoch < epoch:
+        return DeviceStep.REFUSED, f"it is still at epoch {seen.epoch}"
+    return DeviceStep.APPLIED, ""
