@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.device_turns import HELD, DeviceTurns
-from orchestrator.adapters.device_words import MOST_OUTPUT_BYTES, TOO_MUCH, bounded, last_line, told
+from orchestrator.adapters.device_words import LOST, NO_ANSWER, bounded, last_line, told, too_much
 from orchestrator.dialects.base import Script
 from orchestrator.errors import EnvironmentMissing, UnknownName
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
@@ -40,6 +40,7 @@ DIRECTORY = "/dev/shm"
 FORKS = 20
 CONNECT_TIMEOUT_S = 10
 DEVICE_DEADLINE_S = 30.0
+MOST_OUTPUT_BYTES = 4 * 1024 * 1024  # Ansible carries 1 MB a second at best; whole read-backs go by Netmiko
 END_GRACE_S = 2.0
 DEVICE_GRACE_S = 2.0  # Ansible ends a script at the device's deadline by itself, and says so; this is for when it does not
 NO_KEY = "no host key is pinned for this device"
@@ -50,6 +51,16 @@ REFUSALS = {
     "Host key verification failed": WRONG_KEY,
     "Permission denied": "authentication refused",
     "Connection refused": "connection refused",
+}
+# What ssh and Ansible say of a session that ended in the middle, and of a device that prints no text: what it did is not known.
+LOSSES = {
+    "could not be sent to remote host": LOST,
+    "closed by remote host": LOST,
+    "Connection reset": LOST,
+    "Shared connection": LOST,
+    "Broken pipe": LOST,
+    "invalid UTF8": "it printed something that is no text",
+    "timed out": NO_ANSWER,
 }
 _IN_PRIVATE = f'mount -t tmpfs -o mode=0700 containment {DIRECTORY} && exec "$@"'
 
@@ -237,7 +248,7 @@ class _Collecting:
                     self._since[device] = time.monotonic()
                     self._ends[device] = self._since[device] + device_deadline_s + DEVICE_GRACE_S
             for device in [device for device in self._awaited if self._ends.get(device, expires) <= time.monotonic()]:
-                yield self._silent(device, "no answer within the device's own deadline")
+                yield self._silent(device, NO_ANSWER)
         # What has no result is unknown, whether the deadline passed or the last events of the playbook were lost.
         why = "Ansible ended without a result for it" if complete else "no answer within the deadline, or Ansible died"
         for device in list(self._awaited):
@@ -262,14 +273,14 @@ def _outcome(device: str, result: Mapping[str, Any], seconds: float, *, pinned: 
     output = str(result.get("stdout", "")) + str(result.get("stderr", ""))
     message = str(result.get("msg", ""))
     if len(output) > MOST_OUTPUT_BYTES:
-        return Outcome(device, DeviceStep.UNKNOWN, output[:MOST_OUTPUT_BYTES], seconds, TOO_MUCH)
+        return Outcome(device, DeviceStep.UNKNOWN, output[:MOST_OUTPUT_BYTES], seconds, too_much(MOST_OUTPUT_BYTES))
     if "timedout" in result:
-        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, "no answer within the device's own deadline")
+        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, NO_ANSWER)
     if result.get("unreachable"):
         for words, reason in REFUSALS.items():
             if words in message:
                 return Outcome(device, DeviceStep.REFUSED, output, seconds, WRONG_KEY if reason == NO_KEY and pinned else reason)
-        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, last_line(message) or "unreachable")
+        return Outcome(device, DeviceStep.UNKNOWN, output, seconds, _why(message) or "unreachable")
     status = result.get("rc")
     if status == 0 and not result.get("failed"):
         return Outcome(device, DeviceStep.APPLIED, output, seconds)
@@ -277,13 +288,20 @@ def _outcome(device: str, result: Mapping[str, Any], seconds: float, *, pinned: 
         return Outcome(device, DeviceStep.REFUSED, output, seconds, f"exit status {status}: {last_line(output) or 'nothing was printed'}")
     if status in (126, 127):  # the interpreter is missing, or the login runs no commands but its own: nothing has run
         return Outcome(device, DeviceStep.REFUSED, output, seconds, last_line(str(result.get("module_stderr", ""))) or told(message))
-    return Outcome(device, DeviceStep.UNKNOWN, output, seconds, told(message) or "Ansible failed without saying why")
+    return Outcome(device, DeviceStep.UNKNOWN, output, seconds, _why(message) or "Ansible failed without saying why")
+
+
+def _why(message: str) -> str:
+    return next((reason for words, reason in LOSSES.items() if words in message), last_line(message))
 
 
 def _as_variables(scripts: Mapping[Target, Sequence[Script]]) -> str:
     """`scripts` for the playbook. Marked as unsafe, text stays text: it is not templated and "true" is no boolean."""
     texts = {
-        target.device: [{"command": {"__ansible_unsafe": bounded(one.command)}, "text": {"__ansible_unsafe": one.text}} for one in listed]
+        target.device: [
+            {"command": {"__ansible_unsafe": bounded(one.command, MOST_OUTPUT_BYTES)}, "text": {"__ansible_unsafe": one.text}}
+            for one in listed
+        ]
         for target, listed in scripts.items()
     }
     return json.dumps({"scripts": texts})
@@ -310,6 +328,8 @@ def _environment(device_deadline_s: float) -> dict[str, str]:
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_SSH_RETRIES": "0",
         "ANSIBLE_TIMEOUT": str(CONNECT_TIMEOUT_S),
+        # ansible-runner empties a result of more than 700,000 characters; it holds the output twice, and its lines once more.
+        "MAX_EVENT_RES": str(8 * MOST_OUTPUT_BYTES),
         "ANSIBLE_TASK_TIMEOUT": str(max(1, math.ceil(device_deadline_s))),
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_NOCOLOR": "True",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.device_turns import HELD, DeviceTurns
+from orchestrator.adapters.device_words import NO_ANSWER
 from orchestrator.dialects.base import Script
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, EnvironmentMissing
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
@@ -113,7 +114,7 @@ class NetmikoDevices:
         job.abandoned = True  # whatever its thread still finds out comes too late
         if job.session is not None:
             job.session.close()
-        why = HELD if math.isinf(job.expires) else "no answer within the deadline"
+        why = HELD if math.isinf(job.expires) else NO_ANSWER
         return (*job.outcomes, Outcome(job.target.device, DeviceStep.UNKNOWN, "", time.monotonic() - run.started, why))
 
     def _work(self, run: _Run) -> None:

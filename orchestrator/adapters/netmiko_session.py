@@ -23,7 +23,7 @@ from netmiko.cisco.cisco_ios import CiscoIosSSH
 from netmiko.exceptions import ConfigInvalidException, NetmikoBaseException, NetmikoTimeoutException, ReadException
 from netmiko.linux.linux_ssh import LinuxSSH
 
-from orchestrator.adapters.device_words import MOST_OUTPUT_BYTES, TOO_MUCH, last_line, told
+from orchestrator.adapters.device_words import LOST, MOST_OUTPUT_BYTES, NO_ANSWER, last_line, told, too_much
 from orchestrator.dialects.base import Script
 from orchestrator.errors import DeviceRefused, DeviceUnknown
 from orchestrator.ports import Target
@@ -85,7 +85,7 @@ class Session:
             driver._open()
         except Exception as failure:
             self.close()
-            refuse(failure)
+            self._refuse(failure)
 
     def run(self, script: Script) -> str:
         """Runs one script to its end; returns everything that the device printed."""
@@ -94,7 +94,7 @@ class Session:
         except (DeviceRefused, DeviceUnknown):
             raise
         except Exception as failure:
-            refuse(failure)
+            self._refuse(failure)
 
     def close(self) -> None:
         """Ends the session at once: no farewell at a prompt, no wait for paramiko's reader."""
@@ -107,10 +107,19 @@ class Session:
             transport.sock.shutdown(socket.SHUT_RDWR)
         transport.close()
 
+    def _refuse(self, failure: Exception) -> NoReturn:
+        """At the deadline, whatever the libraries stumble over then, it is the deadline."""
+        try:
+            refuse(failure)
+        except DeviceUnknown:
+            if time.monotonic() >= self._expires:
+                raise DeviceUnknown(NO_ANSWER) from failure
+            raise
+
     def _remaining(self) -> float:
         left = self._expires - time.monotonic()
         if left <= 0:
-            raise _DeadlinePassed("no answer within the deadline")
+            raise _DeadlinePassed(NO_ANSWER)
         return left
 
     def _connect(self, parameters: dict[str, Any]) -> paramiko.SSHClient:
@@ -128,7 +137,7 @@ class Session:
         client.connect(**parameters, channel_timeout=self._remaining(), transport_factory=_transport)
         if self._closed:
             self.close()
-            raise DeviceUnknown("the deadline passed")
+            raise DeviceUnknown(NO_ANSWER)
         return client
 
     def _execute(self, script: Script) -> str:
@@ -163,13 +172,13 @@ class Session:
                 size += len(piece)
                 if size > MOST_OUTPUT_BYTES:
                     channel.close()
-                    raise DeviceUnknown(TOO_MUCH)
+                    raise DeviceUnknown(too_much(MOST_OUTPUT_BYTES))
             # -1 until the device has said: a session lost midway leaves it there.
             channel.status_event.wait(self._remaining())
         except (OSError, _DeadlinePassed) as failure:
-            raise DeviceUnknown(_with_output("no answer within the deadline", printed)) from failure
+            raise DeviceUnknown(_with_output(NO_ANSWER, printed)) from failure
         if channel.exit_status == -1:
-            raise DeviceUnknown(_with_output("the session was lost before the command had ended", printed))
+            raise DeviceUnknown(_with_output(LOST, printed))
         if channel.exit_status != 0:
             raise CommandFailed(channel.exit_status, _decoded(printed))
         return _decoded(printed)
@@ -215,7 +224,7 @@ def refuse(failure: BaseException) -> NoReturn:
         case paramiko.ssh_exception.IncompatiblePeer():
             raise DeviceRefused(f"no common algorithm: {told(str(cause))}") from failure
         case paramiko.AuthenticationException() if "timeout" in str(cause).lower():
-            raise DeviceUnknown("no answer within the deadline") from failure
+            raise DeviceUnknown(NO_ANSWER) from failure
         case paramiko.AuthenticationException():
             raise DeviceRefused("authentication refused") from failure
         case paramiko.ssh_exception.NoValidConnectionsError():
@@ -229,7 +238,7 @@ def refuse(failure: BaseException) -> NoReturn:
         case paramiko.SSHException() if "not found in known_hosts" in str(cause):
             raise DeviceRefused("no host key is pinned for this device") from failure
         case TimeoutError():
-            raise DeviceUnknown("no answer within the deadline") from failure
+            raise DeviceUnknown(NO_ANSWER) from failure
         case ReadException():
             raise DeviceUnknown("no answer within the deadline, or the session was lost") from failure
         case OSError() | EOFError() | paramiko.SSHException() | NetmikoBaseException():

@@ -27,9 +27,9 @@ from orchestrator.domain.layer import TCP, DeviceChange, Element, Layer, Observe
 from orchestrator.ports import Credential, Devices, DeviceStep, Outcome, Target
 from tests.contract.ssh_servers import SshServers
 from tests.lab.small_device import Machine
+from tests.lab.small_router import BY_HAND, PRIVATE
+from tests.lab.small_router import START as START_ROUTER
 from tests.lab.small_switch import small_switch
-from tests.lab.test_frr_layer import BY_HAND, PRIVATE
-from tests.lab.test_frr_layer import START as START_ROUTER
 
 pytestmark = pytest.mark.lab
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
