@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.attestations import AttestationState, Way
 from orchestrator.domain.plan import Plan
+from orchestrator.domain.subtractions import What
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,40 @@ class ScheduleRecut(Command):
 class CancelRecut(Command):
     recut: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Reisolate(Command):
+    """Close, alone and at once, what is meant by this name. `epoch` has just been raised. `by` is who says to order it where
+    nobody is logged in. `although_vital`: partners that may be blocked although their flows are kept."""
+
+    what: What
+    name: str
+    reason: str
+    epoch: int
+    by: str = ""
+    although_vital: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockNetworks(Command):
+    """Addresses and networks as people write them; `until` (RFC 3339) or empty."""
+
+    networks: tuple[str, ...]
+    reason: str
+    until: str = ""
+    although_vital: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RequestUnblock(Command):
+    networks: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GrantUnblock(Command):
+    unblocking: str
 
 
 @dataclass(frozen=True)

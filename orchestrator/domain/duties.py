@@ -32,6 +32,9 @@ class Verb(StrEnum):
     FALSE_ALARM = "false-alarm"
     DEFER = "defer"
     LIFT_ACCEPT = "lift-accept"
+    REISOLATE = "reisolate"
+    BLOCK = "block"
+    UNBLOCK = "unblock"
 
 
 _COMMANDER, _ENGINEER, _OFFICER = Role.INCIDENT_COMMANDER, Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER
@@ -57,6 +60,9 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
     Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
     Verb.LIFT_ACCEPT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
+    Verb.REISOLATE: _DECIDING,  # it only subtracts
+    Verb.BLOCK: _DECIDING,  # it only subtracts
+    Verb.UNBLOCK: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
 }
 
 

@@ -36,16 +36,23 @@ _NAMES = {1: "icmp", 50: "esp", 58: "icmpv6"}
 
 
 def stage_probes(
-    site: Site, policy: Policy, pairs: Sequence[tuple[Flow, Partner]], after: Containment, *, sacrificed: Iterable[str] = ()
+    site: Site,
+    policy: Policy,
+    pairs: Sequence[tuple[Flow, Partner]],
+    after: Containment,
+    *,
+    sacrificed: Iterable[str] = (),
+    blocked: Sequence[Prefix] = (),
 ) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
     """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open;
-    `sacrificed` are the care assertions that the profiles in force have given up by name."""
+    `sacrificed` are the care assertions that the profiles in force have given up by name, `blocked` the networks that no
+    device lets anything through for."""
     probes: dict[tuple[object, ...], Probe] = {}
     unprobed: list[str] = []
     seen: set[Question] = set()
     around = Neighbours(site)
     for flow, partner in pairs:
-        for question, probe, about in positive(site, flow, partner):
+        for question, probe, about in positive(site, flow, partner, blocked):
             if probe is None:
                 unprobed.append(about)
             else:
@@ -66,14 +73,14 @@ def _new(questions: Iterable[Question], seen: set[Question]) -> Iterator[Questio
             yield question
 
 
-def positive(site: Site, flow: Flow, partner: Partner) -> Iterator[tuple[Question, Probe | None, str]]:
+def positive(site: Site, flow: Flow, partner: Partner, blocked: Sequence[Prefix] = ()) -> Iterator[tuple[Question, Probe | None, str]]:
     """Per family and service of the conversation: the question, its probe, and what to tell people when there is none."""
     far_ends: dict[int, tuple[Address, ...]] = {}
     for inside, service in ((address, service) for address in _inside(site, flow) for service in flow.services):
         about = f"{flow.name} with {partner.name}, IPv{inside.version}, {_said(service)}"
         best: tuple[Question, Probe | None] | None = None
         if inside.version not in far_ends:
-            far_ends[inside.version] = _far_ends(site, flow, partner, inside.version)
+            far_ends[inside.version] = _far_ends(site, flow, partner, inside.version, blocked)
         for outside in far_ends[inside.version]:  # vantage points, or those that declare the service
             if flow.direction == "out" and answer_kind(site, outside, service) is None:
                 continue
@@ -132,13 +139,16 @@ def _inside(site: Site, flow: Flow) -> tuple[Address, ...]:
     return flow.addresses if flow.terminates_on is None else tuple(address for address in flow.addresses if owner_of(site, address))
 
 
-def _far_ends(site: Site, flow: Flow, partner: Partner, version: int) -> tuple[Address, ...]:
+def _far_ends(site: Site, flow: Flow, partner: Partner, version: int, blocked: Sequence[Prefix]) -> tuple[Address, ...]:
     """Addresses of hosts of the inventory within the partner's networks."""
     outside = _outside(Same(site)).get((partner.zone, version))
     if outside is None:
         return ()
     return outside.within(
-        rest for network in partner.networks if network.version == version for rest in without_prefixes(network, flow.deny_from)
+        rest
+        for network in partner.networks
+        if network.version == version
+        for rest in without_prefixes(network, (*flow.deny_from, *blocked))
     )
 
 

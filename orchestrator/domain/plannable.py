@@ -61,6 +61,7 @@ def _silent(state: SiteState, stage: str, partners: Collection[str]) -> Plan:
         inventory_digest=ratified.inventory_digest,
         render=lambda *_: (_SILENT, _SILENT, _SILENT),
         partners=tuple(sorted(partners)),
+        blocked=state.blocklist,
     )
 
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from orchestrator.domain.blocklist import require_unblocked
 from orchestrator.domain.check_probes import check_probes
 from orchestrator.domain.compile import elements_along, is_guarded
 from orchestrator.domain.composition import Composition
 from orchestrator.domain.composition_proof import prove_openings
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Opening
-from orchestrator.domain.network import Device, Site
+from orchestrator.domain.network import Device, Prefix, Site
 from orchestrator.domain.packet_elements import box_of, packets_of, without
 from orchestrator.domain.packets import Box, PacketSet, describe_range
 from orchestrator.domain.plan import DevicePlan, Plan, Reachability, RenderedScript, Window
@@ -89,13 +90,14 @@ def plan_stage(
     composition_of: Callable[[str], Composition] = lambda _: Composition.AND,
     window: Window | None = None,
     ending: Mapping[str, Collection[Element]] | None = None,
+    blocked: Sequence[Prefix] = (),
 ) -> Plan:
     """The plan. `layers_in_force` are those read back as applied; `already_open` what the stages before have made lasting.
     `composition_of` a device is what its dialect declares. `ending` is what of `already_open` a device will close by itself:
-    nothing else may come to depend on it.
+    nothing else may come to depend on it. `blocked` is the block list: what it covers in part is opened and not asked.
 
     Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `ends-with-another`, `untrusted-device`, `coarse-behind-flow`,
-    `composition`, `lift-needs-its-own-plan`.
+    `composition`, `lift-needs-its-own-plan`, `blocked`.
     """
     if stage.lifts:
         raise Refused(f"{stage.name} lifts the layer: it opens no flow", rule="lift-needs-its-own-plan")
@@ -103,6 +105,7 @@ def plan_stage(
         raise Refused("no device holds a layer of ours: there is nothing to reopen", rule="nothing-is-cut", advice="orchestrator status")
     before = Containment(layers_in_force, already_open, already_released or {})
     pairs = conversations(policy, stage, partners)
+    require_unblocked(policy, dict.fromkeys(partner.name for _, partner in pairs), blocked)
     changes = _changes(site, before, pairs, already_open)
     _require_lasting(stage, changes, ending or {})
     on_expiry = _on_expiry(stage, pairs)
@@ -121,7 +124,7 @@ def plan_stage(
     )
     profiles = {layer.profile for layers in layers_in_force.values() for layer in layers}
     sacrificed = [item.care for profile in policy.profiles if profile.name in profiles for item in profile.sacrifices]
-    probes, unprobed = stage_probes(site, policy, pairs, after, sacrificed=sacrificed)
+    probes, unprobed = stage_probes(site, policy, pairs, after, sacrificed=sacrificed, blocked=blocked)
     asked, unasked = check_probes(site, policy, stage, after)
     known = {probe.id for probe in probes}
     overlay = policy.rehearsal

@@ -81,6 +81,13 @@ RULES: Mapping[str, str] = {
     "device-moved": "A device is not as the log says.",
     "another-server-acts": "One server acts on a log; another one answers questions and sends nothing to any device.",
     "drift-moved": "What is accepted is what was reported; the device has changed again since.",
+    # the block list
+    "blocked": "The partner is on the block list: nothing is opened to it before it is removed.",
+    "block-management": "Nobody blocks the management network: it is the way in.",
+    "block-inside": "Nobody blocks the hospital's own networks, nor what its devices have and publish outside.",
+    "block-care": "Nobody blocks what a care assertion, or a gateway that a profile keeps, needs.",
+    "block-vital": "A partner whose flows are kept by a decision of peacetime is blocked only by somebody who names it.",
+    "unblock-needs-a-second-person": "Who asks to take something off the block list does not grant it.",
     # everywhere
     "illegal-transition": "The state machine has no such edge from the present state (docs/stages.md).",
     "log-size": "The log has grown since it was looked at.",
