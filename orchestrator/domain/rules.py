@@ -77,6 +77,8 @@ RULES: Mapping[str, str] = {
     "votes-missing": "The votes do not fill every place that the stage asks for.",
     "posture": "Stages are applied after a verified cut-off only, and never while one is under way.",
     "another-stage-runs": "One stage is applied at a time.",
+    "witness-time": "What a partner's contact saw is dated between the opening of the stage and now, and is not 4 hours old.",
+    "not-a-responder": "Only a host that declares what it answers is probed, and never a biomedical device.",
     "device-unknown": "A device could not be read back, so what it does is not known.",
     "device-moved": "A device is not as the log says.",
     "another-server-acts": "One server acts on a log; another one answers questions and sends nothing to any device.",
