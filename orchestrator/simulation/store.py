@@ -24,7 +24,9 @@ from orchestrator.simulation.device import Fault, SimulatedDevice
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
 
 
-class _Machine(Model):
+class SavedMachine(Model):
+    """A simulated device at rest: everything that it holds, in a form that can be kept."""
+
     slots: tuple[Layer, ...]
     boots: tuple[Layer, ...]
     opened: tuple[tuple[Element, float | None], ...]
@@ -52,9 +54,9 @@ class StoredHospital:
             fcntl.flock(file, fcntl.LOCK_EX)
             hospital = SimulatedHospital(self._site, now=time.time)
             for name, saved in json.loads(file.read() or "{}").items():
-                _restore(hospital.machines[name], _Machine.model_validate(saved))
+                restore(hospital.machines[name], SavedMachine.model_validate(saved))
             yield hospital
-            text = json.dumps({name: _saved(machine).model_dump(mode="json") for name, machine in hospital.machines.items()})
+            text = json.dumps({name: at_rest(machine).model_dump(mode="json") for name, machine in hospital.machines.items()})
             file.seek(0)
             file.truncate()
             file.write(text)
@@ -79,8 +81,9 @@ class StoredProbes:
             return SimulatedProbes(hospital).run(probes, deadline_s=deadline_s)
 
 
-def _saved(machine: SimulatedDevice) -> _Machine:
-    return _Machine(
+def at_rest(machine: SimulatedDevice) -> SavedMachine:
+    """What the device holds now."""
+    return SavedMachine(
         slots=tuple(machine.slots.values()),
         boots=tuple(machine.boots.values()),
         opened=tuple(machine.opened.items()),
@@ -94,7 +97,8 @@ def _saved(machine: SimulatedDevice) -> _Machine:
     )
 
 
-def _restore(machine: SimulatedDevice, saved: _Machine) -> None:
+def restore(machine: SimulatedDevice, saved: SavedMachine) -> None:
+    """Makes the device hold exactly this."""
     machine.slots = {layer.slot: layer for layer in saved.slots}
     machine.boots = {layer.slot: layer for layer in saved.boots}
     machine.opened = dict(saved.opened)

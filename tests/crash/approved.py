@@ -1,0 +1,252 @@
+"""What may lie open on each device, folded from the plain events of the log by code that shares nothing with the product's.
+
+A *cover* is what one approved stage may have on one device. It is made by StageApplying (or StageResumed), after the votes
+have been counted here once more; while it *grows*, the stage may open what it covers; afterwards what lies there may only
+go. A cover ends with the read-back that says so, or with the layer of a cut-off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import permutations
+from typing import Any
+
+Box = tuple[str, str, int, tuple[int, int] | None]
+Asked = tuple[str, str, str, int | None, str | None]  # of a probe: vantage point, destination, kind, port, source
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One event as the database holds it."""
+
+    seq: int
+    type: str
+    at: str
+    actor: str
+    stage: str | None
+    device: str | None
+    body: Mapping[str, Any]
+
+
+@dataclass
+class Cover:
+    """`boxes` with the conversation (flow, partner) that each serves; `intended` and `lasting` are those whose opening or
+    confirmation the log holds as intended. `lifts`: the whole layer."""
+
+    stage: str
+    boxes: dict[Box, set[tuple[str, str]]]
+    guards: set[str]
+    lifts: bool = False
+    grows: bool = True
+    ends: str = ""
+    intended: set[Box] = field(default_factory=set)
+    lasting: set[Box] = field(default_factory=set)
+    intended_guards: set[str] = field(default_factory=set)
+    loosened: bool = False  # the intent to loosen is in the log
+    lifted: bool = False  # the intent to lift is
+
+
+def box(element: Any) -> Box:
+    """Of an element, as an object or as JSON."""
+    if isinstance(element, Mapping):
+        ports = element["ports"]
+        return (element["source"], element["destination"], element["protocol"], tuple(ports) if ports else None)
+    return (str(element.source), str(element.destination), element.protocol, element.ports)
+
+
+def asked(probe: Any) -> Asked:
+    """The packet of a probe, as an object or as JSON."""
+    if isinstance(probe, Mapping):
+        return (probe["vantage"], probe["destination"], probe["kind"], probe["port"], probe["source"])
+    source = None if probe.source is None else str(probe.source)
+    return (probe.vantage, str(probe.destination), probe.kind, probe.port, source)
+
+
+_STOPS_GROWING = {"StageReverting", "StageFailed", "StageSuspended", "StageOpened", "StagePartiallyOpened", "StageEnded"}
+_DROPS_VOTES = {"StageStale", "StageDenied", "StageCancelled", "StageExpired", "VotesVoided"}
+
+
+class Approved:
+    """Feed it every event in order (`take`). `faults` names what must never be in a log."""
+
+    def __init__(self) -> None:
+        self.covers: dict[str, dict[str, Cover]] = {}  # device → stage → cover
+        self.faults: list[str] = []
+        self.states: dict[str, str] = {}  # stage → the last event that moved it
+        self.may_pass: dict[str, set[Asked]] = {}  # stage → what its plan says becomes possible
+        self.unblocked = False  # people have agreed to take something off a block list
+        self.size = 0
+        self._plans: dict[str, Mapping[str, Any]] = {}
+        self._digests: dict[str, str] = {}
+        self._proposers: dict[str, str] = {}
+        self._votes: dict[str, dict[str, str]] = {}  # stage → person → digest voted on
+        self._roles: dict[str, set[str]] = {}
+        self._quorums: dict[str, dict[str, int]] = {}
+        self._resume_quorum: dict[str, int] = {}
+
+    def take_all(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            self.take(fact)
+
+    def take(self, fact: Fact) -> None:
+        if fact.seq != self.size:
+            self.faults.append(f"event {self.size} is missing: {fact.seq} follows")
+        self.size = fact.seq + 1
+        if fact.stage is not None and fact.type.startswith("Stage"):
+            self.states[fact.stage] = fact.type
+        rule = getattr(self, f"_{fact.type}", None)
+        if rule is not None:
+            rule(fact)
+        if fact.stage is not None and fact.type in _STOPS_GROWING:
+            self._no_more(fact.stage)
+        if fact.stage is not None and fact.type in _DROPS_VOTES:
+            self._votes[fact.stage] = {}
+        if fact.stage is not None and fact.type == "StageStale":
+            self._forget(fact.stage)
+
+    # --- what is asked ----------------------------------------------------------------------------------------
+
+    def on(self, device: str) -> list[Cover]:
+        return list(self.covers.get(device, {}).values())
+
+    def covered_stages(self) -> set[str]:
+        return {stage for covers in self.covers.values() for stage in covers}
+
+    def cut(self, device: str) -> None:
+        """A layer was laid on this device: what had been approved before is not approved any more."""
+        self.covers.pop(device, None)
+
+    # --- the rules --------------------------------------------------------------------------------------------
+
+    def _PolicyRatified(self, fact: Fact) -> None:
+        policy = fact.body["policy"]
+        self._roles = {person["name"]: set(person["roles"]) for person in policy["people"]}
+        self._quorums = {stage["name"]: dict(stage["votes"]) for stage in policy["stages"]}
+        self._resume_quorum = dict((policy.get("resume") or {}).get("votes") or {})
+
+    def _StagePlanned(self, fact: Fact) -> None:
+        stage = str(fact.stage)
+        self._plans[stage] = fact.body["plan"]
+        self._digests[stage] = fact.body["plan_digest"]
+        self._proposers[stage] = fact.actor
+        self._votes[stage] = {}
+
+    def _VoteCast(self, fact: Fact) -> None:
+        statement = json.loads(fact.body["statement"])
+        if fact.body["choice"] == "approve" and statement["voter"] == fact.body["person"] and statement["stage"] == fact.stage:
+            self._votes.setdefault(str(fact.stage), {})[fact.body["person"]] = statement["plan_digest"]
+
+    def _StageApplying(self, fact: Fact) -> None:
+        stage = str(fact.stage)
+        self._count_votes(stage, fact)
+        for resumed in self._plans.get(stage, {}).get("resumes", ()):
+            self._cover(str(resumed["stage"]), fact)
+        self._cover(stage, fact)
+
+    def _StageResumed(self, fact: Fact) -> None:
+        """Of one suspended stage; the votes are those of the resumption."""
+        if self._digests.get("resume") is not None:
+            self._count_votes("resume", fact)
+            named = {item["stage"]: item["plan_digest"] for item in self._plans["resume"]["resumes"]}
+            if named.get(str(fact.stage)) != self._digests.get(str(fact.stage)):
+                self.faults.append(f"event {fact.seq}: {fact.stage} is resumed and was not voted on as it was")
+        else:
+            self.faults.append(f"event {fact.seq}: {fact.stage} is resumed without a vote")
+        self._cover(str(fact.stage), fact)
+
+    def _count_votes(self, stage: str, fact: Fact) -> None:
+        """Distinct persons, none the proposer, a place for each role asked for, all on this digest (invariant 5)."""
+        given = [
+            person
+            for person, digest in self._votes.get(stage, {}).items()
+            if digest == self._digests.get(stage) and person != self._proposers.get(stage)
+        ]
+        wanted = self._resume_quorum if stage == "resume" else self._quorums.get(stage.partition("+")[0], {})
+        places = [role for role, count in wanted.items() for _ in range(count)]
+        filled = any(
+            all(role in self._roles.get(person, ()) for person, role in zip(chosen, places, strict=True))
+            for chosen in permutations(given, len(places))
+        )
+        if not places or not filled:
+            self.faults.append(f"event {fact.seq}: {stage} is applied with the votes of {sorted(given)}, wanted {wanted}")
+
+    def _cover(self, stage: str, fact: Fact) -> None:
+        plan = self._plans.get(stage)
+        if plan is None:
+            self.faults.append(f"event {fact.seq}: {stage} is applied without a plan")
+            return
+        self.may_pass[stage] = {asked(probe) for probe in plan["probes"] if probe["purpose"] == "positive"}
+        ends = (plan.get("window") or {}).get("ends", "")
+        for device in plan["devices"]:
+            boxes: dict[Box, set[tuple[str, str]]] = {}
+            change = device["change"]
+            for opening in (*change["openings"], *change.get("shared", ())):
+                boxes.setdefault(box(opening["element"]), set()).add((opening["flow"], opening["partner"]))
+            cover = Cover(stage, boxes, set(change["releases"]), bool(plan.get("lifts")), ends=ends)
+            self.covers.setdefault(device["device"], {})[stage] = cover
+
+    def _DeviceChangeIntended(self, fact: Fact) -> None:
+        cover = self.covers.get(str(fact.device), {}).get(str(fact.stage))
+        action = fact.body["action"]
+        if cover is None or not cover.grows or action not in ("open", "confirm", "loosen", "lift"):
+            return
+        change = fact.body.get("change") or {"openings": (), "releases": ()}
+        boxes = {box(opening["element"]) for opening in change["openings"]}
+        cover.intended |= boxes
+        cover.intended_guards |= set(change["releases"])
+        cover.loosened |= cover.lifts
+        if action in ("confirm", "lift"):
+            cover.lasting |= boxes
+            cover.lifted |= cover.lifts
+
+    def _DeviceReadBack(self, fact: Fact) -> None:
+        settles = fact.body.get("settles")
+        if not fact.body.get("as_expected") or settles not in ("close", "narrow"):
+            return
+        cover = self.covers.get(str(fact.device), {}).get(str(fact.stage))
+        if cover is None:
+            return
+        if settles == "close":
+            del self.covers[str(fact.device)][str(fact.stage)]
+            return
+        for opening in fact.body["change"]["openings"]:
+            cover.boxes.pop(box(opening["element"]), None)
+        cover.guards -= set(fact.body["change"]["releases"])
+
+    def _CutoffApplied(self, fact: Fact) -> None:
+        if fact.body.get("laid", fact.body["step"] == "applied"):
+            self.cut(str(fact.device))
+
+    def _CutoffOrdered(self, _fact: Fact) -> None:
+        for covers in self.covers.values():
+            for cover in covers.values():
+                cover.grows = False
+
+    def _EpochRaised(self, fact: Fact) -> None:
+        self._CutoffOrdered(fact)
+
+    def _StageReverted(self, fact: Fact) -> None:
+        self._forget(str(fact.stage))
+
+    def _StageEnded(self, fact: Fact) -> None:
+        self._forget(str(fact.stage))
+
+    def _UnblockGranted(self, _fact: Fact) -> None:
+        self.unblocked = True
+
+    def _no_more(self, stage: str) -> None:
+        for covers in self.covers.values():
+            if stage in covers:
+                covers[stage].grows = False
+
+    def _forget(self, stage: str) -> None:
+        for covers in self.covers.values():
+            covers.pop(stage, None)
+
+
+def over(cover: Cover, now: datetime) -> bool:
+    """Whether the time for which this was approved is over."""
+    return bool(cover.ends) and now >= datetime.fromisoformat(cover.ends)
