@@ -17,11 +17,13 @@ from orchestrator.adapters.policy_yaml import NAMED
 from orchestrator.domain.gates import KINDS, WeeklyWindow
 from orchestrator.domain.network import Model
 from orchestrator.domain.people import Turn
-from orchestrator.domain.policy import Canary, Criteria, DatedWindow, Ipsec, KeptFlow, Policy, Predecessor, Rehearsal, Sacrifice
+from orchestrator.domain.policy import Canary, Criteria, DatedWindow, Ipsec, KeptFlow, Policy, Predecessor, Rehearsal, Resumption, Sacrifice
 from orchestrator.domain.policy_words import DURATION, Text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-WITHIN: tuple[type[Model], ...] = (Text, Criteria, Ipsec, KeptFlow, Sacrifice, Predecessor, Canary, DatedWindow, Rehearsal, Turn)
+WITHIN: tuple[type[Model], ...] = (
+    Text, Criteria, Ipsec, KeptFlow, Sacrifice, Predecessor, Canary, DatedWindow, Resumption, Rehearsal, Turn,
+)  # fmt: skip
 _NAME = r"^[a-z][a-z0-9-]{0,30}$"
 _STAGE = r"^[A-Z][A-Za-z0-9-]{1,40}$"
 _V4, _V6 = r"(\d{1,3}\.){3}\d{1,3}", r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"

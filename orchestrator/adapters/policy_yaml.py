@@ -40,7 +40,7 @@ NAMED: dict[str, type[Model]] = {
     "tests": Expectation,
 }
 OPTIONAL = ("delegations", "duties", "obligations", "tests")
-SINGLE = ("version", "site", "default_profile", "ratification", "timezone", "compromised", "rehearsal")
+SINGLE = ("version", "site", "default_profile", "ratification", "timezone", "compromised", "resume", "rehearsal")
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def between(
         guards=tuple(guards),
         looser=(*looser, *_lifting(one, other), *_tunnels(one, other)),
         order=tuple(_of_sections(one, other, ORDER)) + tuple(_turned(one, other)),
-        people=(*_of_sections(one, other, PEOPLE), *ratification),
+        people=(*_of_sections(one, other, PEOPLE), *ratification, *_single("resume", _plain(one, "resume"), _plain(other, "resume"))),
         keys=tuple(_keys(keys_before, keys_after)) if keys_before is not None and keys_after is not None else (),
         other=(
             *_of_sections(one, other, sorted(sections - told)),

@@ -7,7 +7,6 @@ hold any more: the others are resumed without it, and it goes the usual way.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.domain import conditions, decide_resume, resumption
@@ -29,7 +28,7 @@ def resumption_plan(planner: Planner, state: SiteState, now: datetime) -> Plan:
     for item in resumption.candidates(state):
         beside = resumption.with_openings(state, [state.stage(one.stage) for one in resumed])
         beside = resumption.as_if_open(beside, [one.stage for one in resumed])
-        lacking = resumption.lack_of(state, item, now) or _moved(planner, beside, item) or _unmet(beside, item, now)
+        lacking = resumption.lack_of(state, item, now) or _unmet(beside, item, now) or _moved(planner, beside, item)
         voted = state.stage(item.stage).plan
         if lacking or voted is None:
             left_out.append(f"{item.stage}: {lacking}")
@@ -62,9 +61,8 @@ def resumption_plan(planner: Planner, state: SiteState, now: datetime) -> Plan:
 def _moved(planner: Planner, beside: SiteState, item: Interrupted) -> str:
     """Why its plan is not the one that was voted on; empty when it is, to the byte."""
     status = beside.stage(item.stage)
-    own = replace(beside, stages={**beside.stages, item.stage: status})
     try:
-        fresh = planner.plan(own, item.stage, status.plan.partners if status.plan is not None else None)
+        fresh = planner.plan(beside, item.stage, status.plan.partners if status.plan is not None else None)
     except (Refused, InputError) as refusal:
         return f"it cannot be planned as it was: {str(refusal).partition(chr(10))[0]}"
     return (

@@ -110,9 +110,11 @@ class Runner:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until nothing runs; False when that took longer than `timeout_s`."""
-        for thread in list(self._threads):
-            thread.join(timeout_s)
-        return not any(thread.is_alive() for thread in self._threads)
+        while running := [thread for thread in self._threads if thread.is_alive()]:  # one may have begun another
+            running[0].join(timeout_s)
+            if running[0].is_alive():
+                return False
+        return True
 
     def stop(self) -> None:
         """Stops observing (it goes on after the next start); what is not confirmed yet is closed."""

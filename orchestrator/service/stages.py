@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from orchestrator.domain import conditions, duties, eligibility
@@ -18,16 +19,20 @@ from orchestrator.domain.duties import Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import EventMaker
 from orchestrator.domain.opened import to_be_planned
-from orchestrator.domain.stage_names import supplements
+from orchestrator.domain.plan import Plan, Window
+from orchestrator.domain.stage_names import RESUME, supplements
 from orchestrator.domain.stages import LETS_THROUGH, RUNNING, VOTING, StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.statement import NAMESPACE, read_statement, statement_for
+from orchestrator.domain.windows import window_of
 from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
 from orchestrator.ports import Signatures
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
 from orchestrator.service.planning import Planner
+from orchestrator.service.resumption_plan import resumption_plan
 from orchestrator.service.runner import Runner
+from orchestrator.service.windows import keep_time
 
 Choice = Literal["approve", "deny"]
 
@@ -42,6 +47,7 @@ class Stages:
     def __post_init__(self) -> None:
         object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock, self.collaborators.take_in))
         object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
+        keep_time(self.collaborators, self.journal, self.planner, self.runner)
 
     def state(self) -> SiteState:
         """The present state; plans whose time is over are expired on the way."""
@@ -59,19 +65,22 @@ class Stages:
         self.state()
         return self.journal.decide(lambda state, now: decide(state, command, now))
 
-    def plan(self, actor: str, stage: str, partners: Collection[str] | None = None) -> SiteState:
+    def plan(self, actor: str, stage: str, partners: Collection[str] | None = None, window: tuple[str, str] | None = None) -> SiteState:
         """Plans the stage; of one that is partially open, a supplement for those that are not, under a name of its own.
 
-        `partners` defers the others.
+        `partners` defers the others; `window` is from when to when it is open, as people give times.
         """
         self.state()
         with self._refusals_recorded(actor, "plan", stage):
             state = self.journal.state()
-            stage = to_be_planned(state, stage)
+            stage = stage if stage == RESUME else to_be_planned(state, stage)
             duties.require(Verb.PLAN, eligibility.roles_of(state, actor, self.journal.now()))
             wanted = conditions.declared(state, stage)
+            dated = window_of(state, *window, self.journal.now()) if window is not None else None
             conditions.require_predecessors(state, wanted, self.journal.now(), conditions.flows_to(state, wanted, partners))
-            return self.journal.decide(lambda state, now: decide(state, PlanStage(actor, self.planner.plan(state, stage, partners)), now))
+            return self.journal.decide(
+                lambda state, now: decide(state, PlanStage(actor, self._made(state, stage, partners, now, dated)), now)
+            )
 
     def vote_statement(self, actor: str, stage: str, choice: Choice, reason: str) -> str:
         """The exact text that this person signs to vote on the present plan."""
@@ -128,9 +137,17 @@ class Stages:
         if planned is None or state.stage(stage).state not in VOTING:
             return ""
         try:
-            return self.planner.plan(state, stage, planned.partners).digest
+            return self._made(state, stage, planned.partners, self.journal.now(), planned.window).digest
         except (Refused, UsageError):
+            if stage == RESUME:
+                raise  # too late, an indicator: its own conditions say it better
             return ""  # it cannot even be planned any more: that is moved enough
+
+    def _made(self, state: SiteState, stage: str, partners: Collection[str] | None, now: datetime, window: Window | None = None) -> Plan:
+        """The plan of a stage, of a resumption, or of a lift, for which the devices are read."""
+        if stage == RESUME:
+            return resumption_plan(self.planner, state, now)
+        return self.planner.plan(state, stage, partners, window)
 
     @contextmanager
     def _refusals_recorded(self, actor: str, verb: str, stage: str) -> Iterator[None]:

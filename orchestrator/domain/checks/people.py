@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
+from orchestrator.domain import resumption
 from orchestrator.domain.checks.problem import Problem, in_policy, listed
 from orchestrator.domain.network import Site
 from orchestrator.domain.policy import Policy, Stage
@@ -13,6 +15,7 @@ from orchestrator.domain.votes import missing, seats
 
 NO_VOTE = (Role.AUDITOR, Role.PARTNER_CONTACT)
 PROPOSES = Role.NETWORK_ENGINEER
+LONGEST_TO_RESUME = timedelta(hours=72)
 
 
 RESERVED = {"orchestrator": "the server itself", "emergency": "the emergency command"}
@@ -60,9 +63,26 @@ def quorums(site: Site, policy: Policy) -> Iterator[Problem]:
             yield in_policy(*where, Role.APPLICATION_OWNER.value, message=message, advice="ask for another role")
             continue
         yield from _quorum(where, stage.name, stage.votes, eligible(policy, stage), proposers(policy))
+    yield from _resumption(policy)
     genesis = {person.name: Standing(frozenset(person.roles)) for person in policy.people if person.genesis}
     among = [name for name, item in genesis.items() if PROPOSES in item.roles]
     yield from _quorum(("ratification",), "the first ratification", policy.ratification, genesis, among, " among the genesis set")
+
+
+def _resumption(policy: Policy) -> Iterator[Problem]:
+    """A resumption is voted on like a stage, by whoever decides on all of them, and within hours."""
+    if policy.resume is None:
+        return
+    where = ("resume", "votes")
+    if Role.APPLICATION_OWNER in policy.resume.votes:
+        message = "the resumption asks for an application owner, but opens no application of its own"
+        yield in_policy(*where, Role.APPLICATION_OWNER.value, message=message, advice="ask for another role")
+        return
+    asked = resumption.as_stage(policy)
+    yield from _quorum(where, "the resumption", asked.votes, eligible(policy, asked), proposers(policy))
+    if not timedelta(0) < policy.resume.within <= LONGEST_TO_RESUME:
+        message = "a resumption is limited in hours: later, what was true when the stages were opened is not known any more"
+        yield in_policy("resume", "within", message=message, advice="say 1h to 72h, for example 12h")
 
 
 def eligible(policy: Policy, stage: Stage) -> Mapping[str, Standing]:
