@@ -80,7 +80,7 @@ class IptablesDialect:
         return Script("sh", iptables_shell.change("open", _openings(change), "{confirm}"))
 
     def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
-        """Refused whole when a window has passed; between that look and the transaction lie some milliseconds."""
+        """Refused whole when a window has passed. Who hung between that look and the transaction takes it back at once."""
         return Script("sh", iptables_shell.change("confirm", _openings(change), "{until}" if until else ""))
 
     def close(self, change: DeviceChange) -> Script:

@@ -121,6 +121,22 @@ _CHANGE = """\
 STOP_DATE = """\
 stop() { date -u -d "@$(( $(date +%s) + $1 - 1 ))" +%Y-%m-%dT%H:%M:%S; }
 """
+# When the first of the windows that are confirmed ends; nothing when all of them last.
+_SOONEST = f"""\
+soonest=$({{ printf '%s\\n' "$wanted4" "$wanted6"; echo ===; for family in 4 6; do tool_for $family; $tool -S {OPEN}; done; }} | awk '
+  !listing {{ if ($0 == "===") listing = 1; wanted[$1] = 1; next }}
+  match($0, /--comment o-[0-9a-f]+ /) && substr($0, RSTART + 10, RLENGTH - 11) in wanted && match($0, /--datestop [^ ]+/) {{
+    ends = substr($0, RSTART + 11, RLENGTH - 11)
+    if (first == "" || ends < first) first = ends
+  }}
+  END {{ print first }}')"""
+_TOO_LATE = """\
+now=$(date -u +%Y-%m-%dT%H:%M:%S)
+if [ -n "$soonest" ] && ! printf '%s\\n' "$now" "$soonest" | sort -C; then
+  verb=close; turn 4 "$wanted4"; turn 6 "$wanted6"
+  echo 'refused: the window passed while this was on its way' >&2
+  exit 1
+fi"""
 _CHANGING = f"""\
 {HEAD}{STOP_DATE}change() {{
   lines=$({_CHANGE.rstrip()}
@@ -185,7 +201,9 @@ def change(verb: str, elements: Iterable[Element], ends: str) -> str:
         text += ["status=0", 'turn 4 "$wanted4" || status=1', 'turn 6 "$wanted6" || status=1', "[ $status = 0 ] || exit 1"]
     else:
         undone = '{ verb=close; turn 4 "$wanted4"; exit 1; }'
-        text += ['turn 4 "$wanted4" || exit 1', f'turn 6 "$wanted6" || {undone}']
+        # No transaction can ask for the time: one that hung until its window had passed is taken back at once.
+        before, after = ([_SOONEST], [_TOO_LATE]) if verb == "confirm" else ([], [])
+        text += [*before, 'turn 4 "$wanted4" || exit 1', f'turn 6 "$wanted6" || {undone}', *after]
     return "\n".join([*text, ""])
 
 

@@ -163,7 +163,7 @@ def _written(elements: tuple[Element, ...]) -> tuple[tuple[Element, ...], tuple[
 def _block_file(networks: tuple[Prefix, ...]) -> str:
     """Shell words that write the boot file of one block."""
     title = f"blocked {' '.join(str(network) for network in networks)}"
-    return nftables_shell.write_boot_file("_" + block_name(networks), title, _text(block_lines(networks)))
+    return nftables_shell.write_boot_file("_" + block_name(networks), title, _text(block_lines(networks)), try_first=False)
 
 
 def _text(lines: list[str]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, collapse_addresses, ip_network, summarize_address_range
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 from typing import Any
 
 from orchestrator.dialects.nftables_rules import BLOCKED, STOPPED, TABLE, shared_chain_lines
@@ -65,10 +65,10 @@ def read_blocks(rules: Iterable[dict[str, Any]]) -> tuple[tuple[Prefix, ...], li
             found[version, end] += taken
     networks: list[Prefix] = []
     for version in _IP:
-        one, other = (_networks(version, found[version, end]) for end in _ENDS)
+        one, other = (_left(found[version, end], version) for end in _ENDS)  # what passes
         if one != other:
             odd.append(f"chain {BLOCKED}: IPv{version} is not blocked the same in both directions")
-        networks += [network for network in one if network in other]
+        networks += _networks(version, _left([*one, *other], version))
     return networks_in_order(networks), odd
 
 
@@ -94,7 +94,7 @@ def _read_rule(rule: dict[str, Any]) -> tuple[int, tuple[str, ...], list[Range]]
 
 def _range(raw: Any) -> Range:
     if isinstance(raw, dict) and "range" in raw:
-        first, last = (int(ip_network(end).network_address) for end in raw["range"])
+        first, last = (int(ip_address(end)) for end in raw["range"])
         return first, last
     network = ip_network(f"{raw['prefix']['addr']}/{raw['prefix']['len']}" if isinstance(raw, dict) else raw)
     return int(network.network_address), int(network.broadcast_address)
@@ -115,11 +115,13 @@ def _left(taken: Iterable[Range], version: int) -> list[Range]:
 
 
 def _networks(version: int, ranges: Iterable[Range]) -> list[Prefix]:
-    if version == 4:
-        four = [net for first, last in ranges for net in summarize_address_range(IPv4Address(first), IPv4Address(last))]
-        return list(collapse_addresses(four))
-    six = [net for first, last in ranges for net in summarize_address_range(IPv6Address(first), IPv6Address(last))]
-    return list(collapse_addresses(six))
+    found: list[Prefix] = []
+    for first, last in ranges:
+        if version == 4:
+            found += summarize_address_range(IPv4Address(first), IPv4Address(last))
+        else:
+            found += summarize_address_range(IPv6Address(first), IPv6Address(last))
+    return found
 
 
 def _words(version: int, one: Range) -> str:

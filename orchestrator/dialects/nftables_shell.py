@@ -69,16 +69,22 @@ GUARDS = (
 )
 
 
-def write_boot_file(name: str, title: str, body: str) -> str:
-    """Puts the file into the boot directory (the working directory) once `nft -c` takes it; fails with `set -e`."""
+def write_boot_file(name: str, title: str, body: str, *, try_first: bool) -> str:
+    """Puts the file into the boot directory (the working directory), whole; fails with `set -e`.
+
+    `try_first`: it has not just been laid in these words, so `nft -c` is asked (seconds for some thousand networks).
+    """
+    tried = f"nft -c -f .{name}.new\n" if try_first else ""
     head = f"# containment boot file, {title}, body {hashlib.sha256(body.encode()).hexdigest()}\n"
-    return f"cat > .{name}.new <<'BOOT'\n{head}{body}BOOT\nnft -c -f .{name}.new\nmv .{name}.new {name}.nft\n"
+    return f"cat > .{name}.new <<'BOOT'\n{head}{body}BOOT\n{tried}mv .{name}.new {name}.nft\n"
 
 
 def persist(slot: str, title: str, body: str, directory: str) -> str:
     """The slot's boot file and the generation's."""
     start = f"set -eu\numask 077\nmkdir -p {directory}\ncd {directory}\ntrap 'rm -f .{slot}.new .epoch.new .epoch.body' EXIT\n"
-    return start + _EPOCH_FILE + write_boot_file(slot, title, body) + f"sync {slot}.nft {EPOCH_FILE} . 2>/dev/null || sync\n"
+    return (
+        start + _EPOCH_FILE + write_boot_file(slot, title, body, try_first=True) + f"sync {slot}.nft {EPOCH_FILE} . 2>/dev/null || sync\n"
+    )
 
 
 def fence(directory: str) -> str:

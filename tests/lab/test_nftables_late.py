@@ -186,6 +186,27 @@ def test_one_that_hangs_inside_its_transaction_holds_no_cut_up_and_writes_nothin
     assert reached(site, 8080) == [True, True]
 
 
+@pytest.mark.parametrize("site", ["iptables-nft", "iptables-legacy"], indirect=True)
+def test_a_confirmation_that_hung_until_its_window_had_passed_makes_nothing_lasting(site: Site) -> None:
+    """It has looked, and the window was open; the generation has not moved. The nftables kind finds no element any more."""
+    assert isinstance(site, IptablesSite)
+    change = opening(inbound(4, 443))  # with IPv6 in it, the look before the second transaction would notice
+    site.did(site.dialect.open(change), epoch=100, confirm=4)
+    real = site.real("iptables-restore")
+    site.put_program("iptables-restore", f'#!/bin/sh\nkill -s STOP -- "-$(cut -d " " -f 5 /proc/$$/stat)"\nexec {real} "$@"\n')
+    filled = site.filled(site.dialect.confirm(change), epoch=100)
+    hung = site.start(filled.command, filled.text)
+    wait_until_stopped(hung.pid)
+    time.sleep(4)
+    site.restore_tool("iptables-restore")
+    os.killpg(hung.pid, signal.SIGCONT)
+    status, said = ended(hung)
+    assert status != 0
+    assert "the window passed while this was on its way" in said
+    assert site.observed().opened == ()
+    assert reached(site, 443) == [False, False]
+
+
 @pytest.mark.parametrize("site", ["iptables-legacy"], indirect=True)
 def test_a_lock_that_somebody_else_holds_is_waited_for(site: Site) -> None:
     assert isinstance(site, IptablesSite)
