@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain import conditions
+from orchestrator.domain.blocklist import within
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import DeviceChange, Element, Observed
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.network import Prefix
 from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.state import DeviceStatus, SiteState
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, LogUnavailable, NotActing
@@ -43,6 +45,8 @@ class Expectation:
     left: Mapping[Element, tuple[int, int]] = field(default_factory=dict)  # seconds, at least and at most
     ending: frozenset[Element] = frozenset()  # of other stages, whose end is on the device: it may have come
     ending_guards: frozenset[str] = frozenset()
+    newest: int | None = None  # a fence of up to this epoch may have come since `epoch` was read in the log
+    blocked: tuple[Prefix, ...] = ()  # on the device's block list at least; more only subtracts, and may be on its way
 
     def differences(self, seen: Observed) -> tuple[str, ...]:
         """What is not as expected, for people; empty when all is."""
@@ -64,8 +68,9 @@ class Expectation:
         found = [f"foreign: {line}" for line in seen.foreign]
         if dict(seen.slots) != dict(self.slots):
             found.append(f"its slots are {sorted(seen.slots)}, or their content differs")
-        if self.epoch is not None and seen.epoch is not None and seen.epoch != self.epoch:
+        if self.epoch is not None and seen.epoch is not None and not self.epoch <= seen.epoch <= max(self.epoch, self.newest or 0):
             found.append(f"its epoch is {seen.epoch}, not {self.epoch}")
+        found += [f"not blocked: {network}" for network in self.blocked if not within((network,), seen.blocked)]
         found += [f"open and should not be: {_text(element)}" for element in _sorted(opened - self.opened)]
         found += [f"not open: {_text(element)}" for element in _sorted(self.opened - self.ending - opened)]
         found += [f"has a deadline and should not: {_text(element)}" for element in _sorted((temporary & self.opened) - self.temporary)]
@@ -102,7 +107,7 @@ def expected_by_the_log(device: DeviceStatus, *, change: DeviceChange | None = N
     ending = device.ending()
     return Expectation(
         device.slots, device.epoch, frozenset(device.opened), ending,
-        shut=shut, released=device.released, ending=ending, ending_guards=device.ending_guards(),
+        shut=shut, released=device.released, ending=ending, ending_guards=device.ending_guards(), blocked=device.blocked,
     )  # fmt: skip
 
 
