@@ -66,12 +66,20 @@ def closed_early(deadline: Deadline, ends: datetime, now: datetime) -> bool:
     return moment(deadline.closes_at) <= now and ends - now > TOLERANCE
 
 
+def is_over(status: StageStatus, now: datetime) -> bool:
+    """Whether the end has come of what is on devices; before anything is confirmed, that of its window."""
+    if status.plan is None or not closes(status):
+        return False
+    ends = status.ends_at or (status.plan.window.ends if status.plan.window is not None else "")
+    return bool(ends) and now >= moment(ends)
+
+
 def over(state: SiteState, now: datetime) -> tuple[StageStatus, ...]:
     """Stages that let something through, or may, and whose end on the device has come."""
     return tuple(
         status
         for status in state.stages.values()
-        if status.state in MAY_END and status.ends_at and closes(status) and now >= moment(status.ends_at)
+        if status.state in MAY_END and status.ends_at and is_over(status, now)
     )
 
 

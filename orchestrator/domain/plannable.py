@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from orchestrator.domain.conditions import declared, in_force
 from orchestrator.domain.layer import ordered
-from orchestrator.domain.plan import Plan, RenderedScript
+from orchestrator.domain.plan import Plan, RenderedScript, Window
 from orchestrator.domain.planning import plan_stage
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.state import SiteState, StageStatus
@@ -37,7 +37,7 @@ def moved(state: SiteState, status: StageStatus) -> str:
     if in_force(state).keys_since > status.planned_seq:
         return f"the people's keys have been ratified anew since {status.name} was planned"
     try:
-        now = _silent(state, status.name, voted.partners)
+        now = _silent(state, status.name, voted.partners, voted.window)
     except Refused as refusal:
         return _message(refusal)
     same = now.model_copy(update={"devices": ()}) == voted.model_copy(update={"devices": ()})
@@ -46,7 +46,7 @@ def moved(state: SiteState, status: StageStatus) -> str:
     return f"the plan of {status.name} made now is not the one voted on"
 
 
-def _silent(state: SiteState, stage: str, partners: Collection[str]) -> Plan:
+def _silent(state: SiteState, stage: str, partners: Collection[str], window: Window | None = None) -> Plan:
     ratified = in_force(state)
     slots = {name: tuple(sorted(device.slots)) for name, device in sorted(state.devices.items())}
     released = {name: {port for other, ports in state.device(name).releases.items() if other != stage for port in ports} for name in slots}
@@ -61,6 +61,8 @@ def _silent(state: SiteState, stage: str, partners: Collection[str]) -> Plan:
         inventory_digest=ratified.inventory_digest,
         render=lambda *_: (_SILENT, _SILENT, _SILENT),
         partners=tuple(sorted(partners)),
+        window=window,
+        ending={name: ordered(state.device(name).ending(but=stage)) for name in slots},
         blocked=state.blocklist,
     )
 

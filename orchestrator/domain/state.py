@@ -107,8 +107,10 @@ class DeviceStatus:
         return frozenset(port for ports in self.releases.values() for port in ports)
 
     def ending(self, but: str = "") -> frozenset[Element]:
-        """What the device closes by itself, or has closed by now; without what the stage `but` holds."""
-        return frozenset(element for name in self.deadlines if name != but for element in self.openings.get(name, ()))
+        """What the device closes by itself, or has closed by now; without what the stage `but` holds, or one that has no end."""
+        lasting = {element for name, elements in self.openings.items() if name not in self.deadlines for element in elements}
+        found = (element for name in self.deadlines if name != but for element in self.openings.get(name, ()))
+        return frozenset(element for element in found if element not in lasting)
 
     def ending_guards(self, but: str = "") -> frozenset[str]:
         """The same, of guards that are released whole."""

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from orchestrator.dialects.base import Dialect
 from orchestrator.dialects.surroundings import SNAPSHOT_ONLY, Surroundings
 from orchestrator.domain.network import Device
+from orchestrator.errors import EnvironmentMissing
 from orchestrator.ports import Clock, Devices, Lease, Log, Probes, Signatures, Target
 
 
 def _next_second(known: int) -> int:
     return max(int(time.time()), known + 1)
+
+
+def _no_cutoff(profile: str, _reason: str, _by: str) -> None:
+    raise EnvironmentMissing("this server cannot start the emergency command", advice=f"orchestrator cutoff --profile {profile}")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Collaborators:
     `signatures` verifies with the text of an `allowed_signers` file: the ratified one. `target_for` knows the devices'
     host keys. `take_in` brings into the log what the emergency command could not write there; it is asked before every
     look at the state, and raises LogUnavailable. `raise_epoch` gives an epoch that is larger than the given one and than
-    every one before, those of emergency commands included (they share its file). `wait` sleeps for that many seconds
+    every one before, those of emergency commands included (they share its file). `start_cutoff` (profile, reason, by whom) starts
+    the emergency command as a process of its own and returns. `wait` sleeps for that many seconds
     (tests and drills give another). `lease` says which server acts on the log (None: this one alone), `server` is what it is
     called there, `elapsed` the monotonic clock that it is watched on. `surroundings_for` reads what lies beside the layer.
     """
@@ -40,6 +46,7 @@ class Collaborators:
     take_in: Callable[[], object] = bool
     wait: Callable[[float], object] = time.sleep
     raise_epoch: Callable[[int], int] = _next_second
+    start_cutoff: Callable[[str, str, str], object] = _no_cutoff
     device_deadline_s: float = 60.0
     lease: Lease | None = None
     server: str = "this server"

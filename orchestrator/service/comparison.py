@@ -43,7 +43,7 @@ def with_plan_now(stages: Stages, actor: str, stage: str) -> Comparison:
     state = stages.read(actor)
     planned = _planned(state, stage)
     try:
-        fresh = stages.planner.plan(state, stage, planned.partners)
+        fresh = stages.planner.plan(state, stage, planned.partners, planned.window)
     except (Refused, UsageError) as refusal:
         return Comparison({}, {"": f"it cannot be planned now: {refusal}"})
     found, guards = between_plans(planned, fresh), between_releases(planned, fresh)

@@ -19,20 +19,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from orchestrator.domain import conditions
+from orchestrator.domain import conditions, expiry
 from orchestrator.domain.decide import may_apply, went_stale
 from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.lasting_probes import asked_once_lasting
 from orchestrator.domain.layer import DeviceChange, Observed
-from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.making import ORCHESTRATOR, EventMaker, stamp
 from orchestrator.domain.opened import opened
 from orchestrator.domain.plan import DevicePlan, Plan
 from orchestrator.domain.probes import Purpose
 from orchestrator.domain.stages import StageState
-from orchestrator.domain.state import moment
+from orchestrator.domain.state import DeviceStatus, moment
 from orchestrator.errors import (
     DeviceRefused,
     DeviceUnknown,
@@ -46,7 +46,9 @@ from orchestrator.errors import (
 from orchestrator.ports import DeviceStep, Outcome
 from orchestrator.service.checks import Checks, only, verified_from
 from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.deadlines import TimeIsUp, UntilThen, until_then
 from orchestrator.service.device_steps import DeviceSteps, Expectation, expected_by_the_log, without_held
+from orchestrator.service.ending import end
 from orchestrator.service.journal import Journal
 from orchestrator.service.parts import Part, canary_of, canary_parts, canary_probes, parts_of, touches_management
 from orchestrator.service.planning import Planner
@@ -75,8 +77,9 @@ class Execution:
         self._with, self._journal, self._stage, self._stopping = collaborators, journal, stage, stopping
         self._steps = DeviceSteps(collaborators, journal, stage, self._guard)
         self._checks = Checks(collaborators, journal, stage)
-        self._epoch = journal.state().epoch
-        self._baseline: dict[str, Observed] = {}
+        self._epoch = journal.state().run_epoch
+        self._baseline: dict[str, tuple[Observed, DeviceStatus]] = {}  # what was read, and what the log said then
+        self._ends: datetime | None = None  # from the first laying on
 
     def run(self) -> None:
         """Steps 1 to 10. Raises nothing that the rules foresee; LogUnavailable when the log cannot be written any more."""
@@ -97,10 +100,9 @@ class Execution:
             self._say(E.STAGE_VERIFYING, {})
             results = self._checks.require("after", plan.probes)  # 7
             self._confirm(plan)  # 8
-            self._say(
-                E.STAGE_OBSERVING,
-                {"observation_s": plan.observation_s, "verified": verified_from(results, conditions.in_force(self._journal.state()).site)},
-            )
+            verified = verified_from(results, conditions.in_force(self._journal.state()).site)
+            ends = {"ends_at": stamp(self._ends)} if self._ends is not None else {}
+            self._say(E.STAGE_OBSERVING, {"observation_s": plan.observation_s, "verified": verified, **ends})
         except Stale as moved:
             self._went_stale(str(moved))
             return False
@@ -117,6 +119,8 @@ class Execution:
             self._checks.require("observed", asked_once_lasting(self._journal.state(), plan))
             self._guard()
             self._journal.decide(lambda state, now: opened(state, self._stage, now))  # 10
+        except TimeIsUp:
+            end(self._with, self._journal, self._stage)
         except Stopping:
             return  # approved, verified and lasting: it goes on being observed after the restart
         except (Preempted, OrchestratorError) as failure:
@@ -128,7 +132,7 @@ class Execution:
         """Raises Stale for anything that moved since the vote. Nothing has been sent."""
         state = self._journal.state()
         try:
-            now_digest = self._planner.plan(state, self._stage, plan.partners).digest
+            now_digest = self._planner.plan(state, self._stage, plan.partners, plan.window).digest
             may_apply(state, self._stage, now_digest, self._journal.now())
         except (Refused, InputError) as refusal:
             raise Stale(str(refusal), rule=getattr(refusal, "rule", "digest-moved")) from refusal
@@ -138,9 +142,9 @@ class Execution:
                 raise Stale(f"{name} could not be read back: {seen}", rule="device-unknown")
             if differences := expected_by_the_log(state.device(name), change=changes[name]).differences(seen):
                 raise Stale(f"{name} is not as the log says: " + "; ".join(differences), rule="device-moved")
-            self._baseline[name] = seen
+            self._baseline[name] = (seen, state.device(name))
         unsure = [name for name in self._baseline if state.device(name).step is not DeviceStepState.APPLIED]
-        self._steps.record_found({name: self._baseline[name] for name in unsure})
+        self._steps.record_found({name: self._baseline[name][0] for name in unsure})
 
     def _went_stale(self, reason: str) -> None:
         try:
@@ -157,9 +161,12 @@ class Execution:
     # 4 5 6
 
     def _lay(self, plan: Plan, parts: Sequence[Part]) -> None:
+        """With the confirm window, or what is left until the end where that is shorter."""
         for order in sorted({part.plan.order for part in parts}):
             group = [part for part in parts if part.plan.order == order]
-            outcomes = self._steps.change("open", _to_send(group), plan.confirm_window_s)
+            then = self._then(plan, group)
+            confirm_s = min((plan.confirm_window_s, *(then.seconds.values() if then is not None else ())))
+            outcomes = self._steps.change("open", _to_send(group), confirm_s)
             _require_applied(outcomes)
             expected = {part.plan.device: self._expected(part, temporary=True) for part in group}
             self._steps.read_back(expected, settles={}, action="open")
@@ -169,25 +176,46 @@ class Execution:
     def _confirm(self, plan: Plan) -> None:
         for order in sorted({device.order for device in plan.devices}):
             group = [part for part in self._parts(plan) if part.plan.order == order]
-            _require_applied(self._steps.change("confirm", _to_send(group), plan.confirm_window_s))
-            expected = {part.plan.device: self._expected(part, temporary=False) for part in group}
-            self._steps.read_back(expected, settles={part.plan.device: part.plan.change for part in group}, action="confirm")
+            then = self._then(plan, group)
+            _require_applied(self._steps.change("confirm", _to_send(group), plan.confirm_window_s, then))
+            expected = {part.plan.device: self._expected(part, temporary=then is not None, then=then) for part in group}
+            settles = {part.plan.device: part.plan.change for part in group}
+            self._steps.read_back(expected, settles=settles, action="confirm", then=then)
 
-    def _expected(self, part: Part, *, temporary: bool) -> Expectation:
-        before = self._baseline[part.plan.device]
-        elements = frozenset(part.change.elements)
+    def _then(self, plan: Plan, group: Sequence[Part]) -> UntilThen | None:
+        """The end that the devices of this group are given now; None when nothing closes by itself. Raises TimeIsUp."""
+        self._ends = self._ends or expiry.end_of(plan, self._journal.state().stage(self._stage), self._journal.now())
+        if self._ends is None or plan.on_expiry != "close":
+            return None
+        return until_then(self._with, [part.plan for part in group if not part.change.is_empty], self._ends)
+
+    def _expected(self, part: Part, *, temporary: bool, then: UntilThen | None = None) -> Expectation:
+        """What was there before, less what a re-isolation has closed in between. What others hold with an end of its own has a
+        deadline, or has come to its end."""
+        (before, logged), state = self._baseline[part.plan.device], self._journal.state()
+        device = state.device(part.plan.device)
+        left = frozenset(before.opened) - (frozenset(logged.opened) - frozenset(device.opened))
+        elements, ending = frozenset(part.change.elements), device.ending(but=self._stage)
         return Expectation(
             slots=before.slots,
-            epoch=before.epoch,
-            opened=frozenset(before.opened) | elements,
-            temporary=elements if temporary else frozenset(),
-            closed=frozenset(before.closed) - set(part.change.releases),
+            epoch=device.epoch,
+            newest=state.epoch,
+            blocked=device.blocked,
+            opened=left | elements,
+            temporary=(elements if temporary else frozenset()) | ending,
+            closed=(frozenset(before.closed) | (logged.released - device.released)) - set(part.change.releases),
+            left=then.left(part.plan.device, elements) if then is not None and elements else {},
+            ending=ending,
+            ending_guards=device.ending_guards(but=self._stage),
         )
 
     # 9
 
     def _wait_until_observed(self, plan: Plan) -> None:
-        end = moment(self._journal.state().stage(self._stage).since) + timedelta(seconds=plan.observation_s)
+        status = self._journal.state().stage(self._stage)
+        end = moment(status.since) + timedelta(seconds=plan.observation_s)
+        if expiry.closes(status) and status.ends_at:
+            end = min(end, moment(status.ends_at))
         while (left := (end - self._journal.now()).total_seconds()) > 0:
             self._guard()
             with self._turn.given_away():
@@ -209,8 +237,10 @@ class Execution:
         self._journal.require_acting()
         state = self._journal.state()
         now = state.stage(self._stage).state
-        if state.epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
+        if state.run_epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
             raise Preempted(f"{self._stage} is {now}, the site {state.posture}, the epoch {state.epoch}")
+        if expiry.is_over(state.stage(self._stage), self._journal.now()):
+            raise TimeIsUp(f"the time of {self._stage} is over")
         if self._stopping.is_set():
             raise Stopping("the server stops")
 

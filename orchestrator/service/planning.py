@@ -8,7 +8,7 @@ from orchestrator.dialects.base import Dialect, Fence, Script
 from orchestrator.domain import conditions
 from orchestrator.domain.layer import DeviceChange, ordered
 from orchestrator.domain.network import Device, Site
-from orchestrator.domain.plan import Plan, RenderedScript
+from orchestrator.domain.plan import Plan, RenderedScript, Window
 from orchestrator.domain.planning import plan_stage
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.state import SiteState
@@ -25,8 +25,9 @@ class Planner:
         self._dialect_for = dialect_for
         self._made: dict[Hashable, Plan] = {}
 
-    def plan(self, state: SiteState, stage: str, partners: Collection[str] | None = None) -> Plan:
-        """The plan of a stage now: the same state gives the same plan, to the byte. `partners` defers the others.
+    def plan(self, state: SiteState, stage: str, partners: Collection[str] | None = None, window: Window | None = None) -> Plan:
+        """The plan of a stage now: the same state gives the same plan, to the byte. `partners` defers the others; `window`
+        is when it is open.
 
         What other stages have opened counts as open; what is left of this one does not, for it is laid anew.
         Raises Refused (see `plan_stage` and `layers_in_force`), UnknownName.
@@ -36,13 +37,16 @@ class Planner:
         slots = {name: tuple(sorted(device.slots)) for name, device in sorted(state.devices.items())}
         opened = {name: ordered(state.device(name).held_by_others(stage)) for name in slots}
         released = {name: _released_by_others(state, name, stage) for name in slots}
+        ending = {name: ordered(state.device(name).ending(but=stage)) for name in slots}
         chosen = None if partners is None else tuple(sorted(partners))
         key = (
             ratified.policy_digest,
             ratified.inventory_digest,
             stage,
             chosen,
-            *(tuple(part.items()) for part in (slots, opened, released)),
+            state.blocklist,
+            window,
+            *(tuple(part.items()) for part in (slots, opened, released, ending)),
         )
         if key not in self._made:
             with without_collecting():
@@ -57,8 +61,11 @@ class Planner:
                     inventory_digest=ratified.inventory_digest,
                     render=self._render,
                     partners=chosen,
+                    blocked=state.blocklist,
                     unfenced=self._unfenced(ratified.site),
                     composition_of=lambda name: self._dialect_for(ratified.site.device(name).platform).traits.composition,
+                    window=window,
+                    ending=ending,
                 )
             while len(self._made) >= _REMEMBERED:
                 self._made.pop(next(iter(self._made)))

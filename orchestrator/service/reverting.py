@@ -5,10 +5,14 @@ Closing only subtracts: it needs no votes, no epoch and, if the log cannot be wr
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection, Sequence
+
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import DeviceChange
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.plan import DevicePlan
+from orchestrator.domain.stage_names import base
 from orchestrator.domain.state import DeviceStatus, SiteState
 from orchestrator.errors import DeviceError, IllegalTransition
 from orchestrator.service.collaborators import Collaborators
@@ -31,20 +35,45 @@ def revert(collaborators: Collaborators, journal: Journal, stage: str) -> None:
         return  # a cut-off came in the meantime: the stage is suspended, and what we closed stays closed
 
 
-def close_and_read_back(collaborators: Collaborators, journal: Journal, stage: str, *, strict: bool) -> list[str]:
+def close_and_read_back(
+    collaborators: Collaborators, journal: Journal, stage: str, *, strict: bool, only: Collection[str] | None = None
+) -> list[str]:
     """Closes what the log says the stage has, or may have, on each device. Returns what is not as it should be.
 
     `strict`: a device must read back as it was without the stage; otherwise (after a cut-off, which has laid layers of its
-    own) it must only not hold anything of the stage.
+    own) it must only not hold anything of the stage. What the stage names `back_first` is closed on every device before the rest.
+    `only`: on these devices; the others cannot be read.
     """
     steps = DeviceSteps(collaborators, journal, stage, lambda: None)
     plan = journal.state().stage(stage).plan
     problems: list[str] = []
-    devices = plan.devices if plan else ()
+    devices = [device for device in plan.devices if only is None or device.device in only] if plan else []
+    _close_first(journal, steps, devices)
     for order in sorted({device.order for device in devices}, reverse=True):
         group = [device for device in devices if device.order == order]
         problems += _close(collaborators, journal, steps, group, strict=strict)
     return problems
+
+
+def _close_first(journal: Journal, steps: DeviceSteps, devices: Sequence[DevicePlan]) -> None:
+    """The openings of the flows that go back first, all devices at once; the round that follows covers what fails here."""
+    state = journal.state()
+    declared = state.ratified.policy.stages_by_name.get(base(steps.stage)) if state.ratified is not None else None
+    first = frozenset(declared.back_first) if declared is not None else frozenset()
+    parts = []
+    for plan in devices if first else ():
+        held = without_held(plan.change, state.device(plan.device), steps.stage)
+        chosen = tuple(opening for opening in held.openings if opening.flow in first)
+        if chosen and _concerned(state.device(plan.device), steps.stage):
+            parts.append((plan, DeviceChange(device=plan.device, openings=chosen)))
+    if not parts:
+        return
+    steps.change("close", parts, confirm_s=0)
+    expected = {
+        plan.device: Expectation({}, None, frozenset(), frozenset(), only_absent=frozenset(change.elements)) for plan, change in parts
+    }
+    with contextlib.suppress(DeviceError):
+        steps.read_back(expected, settles={}, action="close-first")
 
 
 def _close(collaborators: Collaborators, journal: Journal, steps: DeviceSteps, group: list[DevicePlan], *, strict: bool) -> list[str]:
@@ -78,7 +107,11 @@ def _expected(state: SiteState, name: str, change: DeviceChange, steps: DeviceSt
     others = device.held_by_others(steps.stage)
     released = device.released - set(change.releases)
     if strict:
-        return Expectation(device.slots, device.epoch, others, frozenset(), shut=frozenset(change.releases), released=released)
+        ending, guards = device.ending(but=steps.stage), device.ending_guards(but=steps.stage)
+        return Expectation(
+            device.slots, device.epoch, others, ending,
+            shut=frozenset(change.releases), released=released, ending=ending, ending_guards=guards,
+        )  # fmt: skip
     return Expectation(device.slots, None, others, frozenset(), shut=frozenset(change.releases), only_absent=frozenset(change.elements))
 
 

@@ -79,6 +79,7 @@ class Reopening:
     wait: Callable[[float], None] | None = None  # instead of the clock's
     take_in: Callable[[], object] = bool
     probes: SimulatedProbes | None = None  # instead of the hospital's
+    started: list[tuple[str, str, str]] = field(default_factory=list)  # emergency commands: (profile, reason, by)
 
     def __post_init__(self) -> None:
         self.site, self.policy = valmont()
@@ -102,6 +103,7 @@ class Reopening:
                 take_in=self.take_in,
                 wait=self.wait or self.clock.wait,
                 raise_epoch=self.raise_epoch,
+                start_cutoff=lambda profile, reason, by: self.started.append((profile, reason, by)),
             ),
             PLANNER,
         )
