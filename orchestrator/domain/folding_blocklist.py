@@ -24,8 +24,8 @@ def _blocklist_applied(state: SiteState, event: Event) -> SiteState:
 
 
 def _device_applied(state: SiteState, event: Event) -> SiteState:
-    """Only what was read back as expected counts; else the list there is what it was, and is tried again."""
-    if event.body.get("as_expected") is not True:
+    """What was read back counts, as expected or not; what could not be read changes nothing."""
+    if event.body["step"] == "unknown":
         return state
     device = replace(state.device(str(event.device)), blocked=_networks(event))
     return replace(state, devices={**state.devices, device.name: device})

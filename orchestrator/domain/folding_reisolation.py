@@ -24,12 +24,12 @@ def _reisolation_ordered(state: SiteState, event: Event) -> SiteState:
 
 
 def _reisolation_checked(state: SiteState, event: Event) -> SiteState:
-    """Known from the order, which is always before it in the log."""
+    """Known from the order, which is always before it in the log. Not `final`: a device still owed something."""
     body = event.body
     found = state.reisolations.get(body["reisolation"])
     if found is None:
         return state
-    checked = replace(found, checked=body["check"], leaks=tuple(body.get("leaks", ())))
+    checked = replace(found, checked=body["check"] if body.get("final", True) else found.checked, leaks=tuple(body.get("leaks", ())))
     return replace(state, reisolations={**state.reisolations, checked.id: checked})
 
 

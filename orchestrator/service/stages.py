@@ -30,6 +30,7 @@ from orchestrator.ports import Signatures
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
 from orchestrator.service.planning import Planner
+from orchestrator.service.reisolating import Reisolating
 from orchestrator.service.resumption_plan import resumption_plan
 from orchestrator.service.runner import Runner
 from orchestrator.service.windows import keep_time
@@ -43,10 +44,12 @@ class Stages:
     planner: Planner
     journal: Journal = field(init=False)
     runner: Runner = field(init=False)
+    reisolating: Reisolating = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock, self.collaborators.take_in))
         object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
+        object.__setattr__(self, "reisolating", Reisolating(self.collaborators, self.journal, self.runner))
         keep_time(self.collaborators, self.journal, self.planner, self.runner)
 
     def state(self) -> SiteState:
