@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.adapters.known_hosts import read_known_hosts
 from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.spool import Spool
+from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.network import Device, Platform
@@ -18,13 +20,16 @@ from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Stages
 from orchestrator.settings import StateDirectory, device_limits
-from orchestrator.wiring_hospital import dialect_named, simulation
+from orchestrator.wiring_hospital import dialect_named, simulation, surroundings_named
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
 
 
-def reopening(state: StateDirectory) -> Stages:
-    """The service of `orchestrator serve`. Raises EnvironmentMissing, LogUnavailable, LogBroken."""
+def reopening(state: StateDirectory, server: str = "") -> Stages:
+    """The service of `orchestrator serve`; `server` is what it is called among those that share this log.
+
+    Raises EnvironmentMissing, LogUnavailable, LogBroken.
+    """
     site_key = load_or_create_site_key(state.site_key).private
     hosts = read_known_hosts(state.known_hosts)
     changing, reading, probes = _hospital(state)
@@ -47,6 +52,9 @@ def reopening(state: StateDirectory) -> Stages:
         dialect_for=dialect_named,
         target_for=target_for,
         raise_epoch=lambda known: files.raise_epoch(max(int(time.time()), known + 1)),
+        lease=SqliteLease(state.log),
+        server=server or socket.gethostname(),
+        surroundings_for=surroundings_named,
         take_in=lambda: spool.holds_something() and spool.merge_into(log),
     )
     return Stages(collaborators, Planner(dialect_named))

@@ -10,6 +10,7 @@ from orchestrator.settings import inventory_path
 
 if TYPE_CHECKING:
     from orchestrator.dialects.base import Dialect
+    from orchestrator.dialects.surroundings import Surroundings
     from orchestrator.simulation.store import StoredHospital
 
 
@@ -36,3 +37,10 @@ def dialect_named(platform: str) -> Dialect:
     from orchestrator.dialects import dialect_for
 
     return dialect_for(platform)
+
+
+def surroundings_named(platform: str) -> Surroundings:
+    """How what lies beside the layer is read there, in this hospital. Raises KeyError for a platform without a dialect."""
+    from orchestrator.dialects.surroundings import SNAPSHOT_ONLY, surroundings_for
+
+    return SNAPSHOT_ONLY if simulation_file() else surroundings_for(platform)

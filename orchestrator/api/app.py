@@ -31,8 +31,7 @@ def create_app(stages: Stages) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(stages.runner.recover)
-        stages.runner.watch()
+        await run_in_threadpool(stages.runner.start)
         yield
         await run_in_threadpool(stages.runner.stop)
 

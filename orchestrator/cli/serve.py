@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     where.add_argument("--listen", metavar="HOST:PORT", help="TCP instead; beyond loopback only with a certificate")
     parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM chain, for --listen")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument("--name", default="", metavar="NAME", help="of this server, among those that share its log (default: the host's)")
     parser.set_defaults(func=run)
 
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         path = arguments.socket or state.root / "api.sock"
         made, where = None, str(path)
-    app = create_app(reopening(state))
+    app = create_app(reopening(state, arguments.name))
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -50,8 +50,9 @@ class Deviation:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The same thing found again has the same key."""
-        return (self.kind, self.text, self.appears, self.disappears, self.section, self.sha256)
+        """The same thing found again has the same key (why a device does not answer may be said in many ways)."""
+        text = "" if self.kind is Kind.UNREADABLE else self.text
+        return (self.kind, text, self.appears, self.disappears, self.section, self.sha256)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Verb(StrEnum):
     EXTENSION = "extension"
     RECUT = "recut"
     LOGBOOK = "logbook"
+    DRIFT_REPAIR = "drift-repair"
+    DRIFT_ACCEPT = "drift-accept"
     FALSE_ALARM = "false-alarm"
     DEFER = "defer"
     LIFT_ACCEPT = "lift-accept"
@@ -57,6 +59,8 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.EXTENSION: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
     Verb.RECUT: frozenset({_COMMANDER, _OFFICER}),  # scheduling and cancelling
     Verb.LOGBOOK: _DECIDING,
+    Verb.DRIFT_REPAIR: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),  # it only subtracts, and may take an open stage with it
+    Verb.DRIFT_ACCEPT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
     Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
     Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
     Verb.LIFT_ACCEPT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),

@@ -10,6 +10,7 @@ because whoever took over has fenced them.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class TookOver:
 
 
 class Acting:
-    """`begin` is called, in the thread of `turn`, when this server begins to act; until it returns, `require` refuses."""
+    """`begin` is called, in a thread of its own, when this server begins to act; until it is done (or says `begun`), `require`
+    refuses everybody else, while the lease is renewed."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Acting:
         self._holder = f"{name} {uuid.uuid4().hex[:8]}"
         self._held: Held | None = None
         self._beginning = False
+        self._beginner: threading.Thread | None = None
         self._watched: tuple[Held | None, float] | None = None  # the lease as last seen to change, and when
         self._lock = threading.RLock()
 
@@ -132,16 +135,31 @@ class Acting:
         if held is None:
             return  # somebody was faster
         self._watched = None
-        self._beginner = threading.current_thread()
         self._beginning, self._held = True, held
+        took = TookOver(_name(seen) if seen is not None else "", may_live=not free)
+        self._beginner = threading.Thread(target=self._begin_as, args=(lease, held, took), daemon=True, name="beginning to act")
+        self._beginner.start()
+
+    def _begin_as(self, lease: Lease, held: Held, took: TookOver) -> None:
+        """What fails here is kept by whoever begins; the lease goes back, and is tried for again."""
         try:
-            self._begin(TookOver(_name(seen) if seen is not None else "", may_live=not free))
+            self._begin(took)
         except BaseException:
-            self._held = None
-            lease.release(held)
-            raise
+            with self._lock:
+                self._held = None
+                with contextlib.suppress(LogUnavailable):
+                    lease.release(held)
         finally:
             self._beginning = False
+
+    def begun(self) -> None:
+        """From here on anything may be asked of this server."""
+        self._beginning = False
+
+    def wait(self, timeout_s: float) -> None:
+        """Until what `begin` does has ended."""
+        if self._beginner is not None:
+            self._beginner.join(timeout_s)
 
 
 def _name(held: Held) -> str:

@@ -1,6 +1,9 @@
 """Closing a stage again: in reverse order, coarse devices before the flow devices behind them, each one read back.
 
 Closing only subtracts: it needs no votes, no epoch and, if the log cannot be written, not even the log.
+
+What is closed is what the log says that the stage holds, its plan's part or more: a guard that another stage needs as well is
+handed over to that one first, and whatever else it takes from others is said by name.
 """
 
 from __future__ import annotations
@@ -8,13 +11,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Sequence
 
+from orchestrator.domain import conditions
+from orchestrator.domain.decide_reisolation import handed_over
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import DeviceChange
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
-from orchestrator.domain.plan import DevicePlan
+from orchestrator.domain.owed import held_by, taken_from, whole
+from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.stage_names import base
 from orchestrator.domain.state import DeviceStatus, SiteState
-from orchestrator.errors import DeviceError, IllegalTransition
+from orchestrator.errors import DeviceError, IllegalTransition, LogUnavailable
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, Expectation, without_held
 from orchestrator.service.journal import Journal
@@ -25,10 +31,15 @@ _PAUSE_S = 2.0
 
 def revert(collaborators: Collaborators, journal: Journal, stage: str) -> None:
     """From `reverting` to `reverted`, or to `failed` when a device is not as it was before."""
+    _hand_over(journal, stage)
+    state = journal.state()
+    takes = taken_from(state, whole(state, stage))
+    said = [f"it took something from {held.flow} with {held.partner} ({held.stage}) on {device}" for held, device in takes]
     problems = close_and_read_back(collaborators, journal, stage, strict=True)
-    type_, body = (
-        (E.STAGE_FAILED, {"reason": "; ".join(problems)[:1000]}) if problems else (E.STAGE_REVERTED, {"reason": _why(journal, stage)})
-    )
+    type_, why = (E.STAGE_FAILED, problems) if problems else (E.STAGE_REVERTED, [_why(journal, stage), *said])
+    body: dict[str, object] = {"reason": "; ".join(why)[:1000]}
+    if takes:
+        body["takes"] = [[*held, device] for held, device in takes]
     try:
         journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(type_, body, stage=stage)])
     except IllegalTransition:
@@ -45,14 +56,47 @@ def close_and_read_back(
     `only`: on these devices; the others cannot be read.
     """
     steps = DeviceSteps(collaborators, journal, stage, lambda: None)
-    plan = journal.state().stage(stage).plan
+    _hand_over(journal, stage)
     problems: list[str] = []
-    devices = [device for device in plan.devices if only is None or device.device in only] if plan else []
+    devices = [device for device in _parts(collaborators, journal.state(), stage) if only is None or device.device in only]
     _close_first(journal, steps, devices)
     for order in sorted({device.order for device in devices}, reverse=True):
         group = [device for device in devices if device.order == order]
         problems += _close(collaborators, journal, steps, group, strict=strict)
     return problems
+
+
+def _hand_over(journal: Journal, stage: str) -> None:
+    with contextlib.suppress(LogUnavailable):
+        journal.decide(lambda state, now: handed_over(state, EventMaker(state, ORCHESTRATOR, now), stage))
+
+
+def _parts(collaborators: Collaborators, state: SiteState, stage: str) -> list[DevicePlan]:
+    """The devices of the plan, and those on which the log says that the stage holds more than that."""
+    status = state.stage(stage)
+    parts = {part.device: part for part in (status.plan.devices if status.plan is not None else ())}
+    for device in state.devices.values():
+        held, part = held_by(status, device), parts.get(device.name)
+        known = set(part.change.elements) if part is not None else set()
+        more = tuple(item for item in held.openings if item.element not in known) if held is not None else ()
+        ports = tuple(port for port in held.releases if part is None or port not in part.change.releases) if held is not None else ()
+        if more or ports:
+            change = DeviceChange(
+                device=device.name,
+                openings=(*(part.change.openings if part is not None else ()), *more),
+                releases=(*(part.change.releases if part is not None else ()), *ports),
+            )
+            parts[device.name] = _rendered(collaborators, state, change)
+    return list(parts.values())
+
+
+def _rendered(collaborators: Collaborators, state: SiteState, change: DeviceChange) -> DevicePlan:
+    """A part that nobody has voted on: only its closing is ever sent."""
+    platform = conditions.in_force(state).site.device(change.device).platform
+    close = collaborators.dialect_for(platform).close(change)
+    text = RenderedScript(kind=close.kind, command=close.command, text=close.text)
+    order = 1 if change.releases else 0
+    return DevicePlan(device=change.device, platform=platform, order=order, change=change, open=text, confirm=text, close=text)
 
 
 def _close_first(journal: Journal, steps: DeviceSteps, devices: Sequence[DevicePlan]) -> None:
@@ -109,7 +153,7 @@ def _expected(state: SiteState, name: str, change: DeviceChange, steps: DeviceSt
     if strict:
         ending, guards = device.ending(but=steps.stage), device.ending_guards(but=steps.stage)
         return Expectation(
-            device.slots, device.epoch, others, ending,
+            device.slots, device.epoch, others, ending, newest=state.epoch,
             shut=frozenset(change.releases), released=released, ending=ending, ending_guards=guards,
         )  # fmt: skip
     return Expectation(device.slots, None, others, frozenset(), shut=frozenset(change.releases), only_absent=frozenset(change.elements))

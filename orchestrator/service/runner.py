@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
-from orchestrator.domain import stages
-from orchestrator.domain.events import EventType as E
-from orchestrator.domain.making import ORCHESTRATOR, EventMaker
-from orchestrator.domain.posture import SitePosture
+from orchestrator.domain import conditions
+from orchestrator.domain.left_over import LeftOver
+from orchestrator.domain.policy import DriftWatch
 from orchestrator.domain.stage_names import RESUME
 from orchestrator.domain.stages import StageState
-from orchestrator.domain.state import SiteState
-from orchestrator.errors import IllegalTransition
+from orchestrator.errors import IllegalTransition, LogUnavailable, NotActing, OrchestratorError
+from orchestrator.service.acting import Acting, TookOver
 from orchestrator.service.chores import Chores
 from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.drift import Drift
+from orchestrator.service.drift_repair import DriftRepair
 from orchestrator.service.execution import Execution
 from orchestrator.service.journal import Journal
 from orchestrator.service.lifting import Lifting, lifts
 from orchestrator.service.planning import Planner
+from orchestrator.service.recovery import Hook, Recovery
 from orchestrator.service.resuming import Resuming
-from orchestrator.service.reverting import close_and_read_back, revert
+from orchestrator.service.reverting import revert
 from orchestrator.service.turn import Turn
+from orchestrator.service.unknown import Unknown
 
-RESTARTED = "the orchestrator was restarted in the middle of it"
 WATCH_EVERY_S = 2.0
-TRY_AGAIN_AFTER_S = 600.0  # a device that does not answer: each try writes to the log
-_MAY_HOLD = stages.RUNNING | stages.LETS_THROUGH | {StageState.FAILED}
+_T = TypeVar("_T")
 
 
 class Runner:
@@ -39,10 +40,17 @@ class Runner:
         self._stopping = threading.Event()
         self._turn = Turn()
         self._threads: list[threading.Thread] = []
-        self._tried: dict[str, float] = {}  # stage → when its leftovers were last closed, monotonic
-        self.chores = Chores(self._stopping)
-        self.chores.add("close leftovers", WATCH_EVERY_S, self.close_leftovers)
         self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
+        self.acting = Acting(collaborators.lease, collaborators.server, collaborators.elapsed, self._begin_to_act, self._stopping)
+        journal.require_acting = self.acting.require
+        self.drift = Drift(collaborators, journal)
+        self.unknown = Unknown(collaborators, journal, self.begin)
+        self.repair = DriftRepair(collaborators, journal, self.drift, self.close_leftovers)
+        self.recoveries: list[Hook] = []  # what other parts of the server take up after a start
+        self._recovery = Recovery(collaborators, journal, self.drift, self.recoveries)
+        self.chores = Chores(self._stopping, lambda: self.acting.acts)
+        self.chores.add("close leftovers", WATCH_EVERY_S, self.close_leftovers)
+        self.chores.add("drift", self._drift_every_s, self.look_for_drift)
 
     def apply(self, stage: str) -> None:
         """Runs the stage, whose StageApplying is in the log; returns at once."""
@@ -63,50 +71,76 @@ class Runner:
         """Closes the stage, whose StageReverting is in the log; returns at once. A run that is under way notices and closes itself."""
         self._start(lambda: self._revert(stage))
 
+    def start(self) -> None:
+        """What a server does: it takes the lease if it can, takes up what it finds, and does the chores; until `stop`."""
+        if self._with.lease is None:
+            self.recover()
+        else:
+            with contextlib.suppress(LogUnavailable):
+                self.acting.turn()
+        self.acting.watch()
+        self.watch()
+
     def recover(self) -> tuple[str, ...]:
-        """After a start: observing stages go on, others that were running are reverted. Returns what it took up."""
-        found = [status for status in self._journal.state().stages.values() if status.state in stages.RUNNING]
-        for status in found:
-            if status.name == RESUME and status.state is StageState.APPLYING:
-                self.apply(RESUME)
-                continue
-            if status.state is StageState.OBSERVING:
-                own = self._lifting(status.name) if lifts(self._journal.state(), status.name) else self._execution(status.name)
+        """Takes up what an earlier server left (`recovery.py`), in the background. Returns which stages it found under way."""
+        found = self._recovery.found()
+        state = self._journal.state()
+        self._start(lambda: self._recover(found))
+        return tuple(f"{name} was {was}" for name, was in (*found.reverts, *((name, state.stage(name).state) for name in found.goes_on)))
+
+    def _recover(self, found: LeftOver) -> None:
+        self._recovery.run(found)
+        self._go_on(found)
+
+    def _go_on(self, found: LeftOver) -> None:
+        for name in found.goes_on:
+            if self._journal.state().stage(name).state is StageState.OBSERVING:
+                own = self._lifting(name) if lifts(self._journal.state(), name) else self._execution(name)
                 self._start(own.observe)
-                continue
-            if status.state is not StageState.REVERTING:
-                self._journal.decide(
-                    lambda state, now, name=status.name: [  # type: ignore[misc]
-                        EventMaker(state, ORCHESTRATOR, now)(E.STAGE_REVERTING, {"reason": RESTARTED}, stage=name)
-                    ]
-                )
-            self.revert(status.name)
-        return tuple(f"{status.name} was {status.state}" for status in found)
+            elif name == RESUME:
+                self.apply(RESUME)
+
+    def _begin_to_act(self, took: TookOver) -> None:
+        """In the thread of the lease, while it goes on being renewed."""
+        with self._turn:
+            try:
+                self._recovery.take_over(took)
+                found = self._recovery.found()
+                self._recovery.run(found)
+            except BaseException as failure:
+                self.failures.append(failure)
+                raise
+            self.acting.begun()
+        self._go_on(found)
 
     def watch(self) -> None:
         """From now on does the chores (leftovers are closed within seconds); until `stop`."""
         self.chores.start()
 
     def close_leftovers(self) -> tuple[str, ...]:
-        """Suspended means closed: a cut-off with a narrower profile leaves what its stages have opened on other devices.
+        """Begins to close what stages have left on devices: those that failed because a device could not be read, and those that
+        were suspended. Returns the stages. What cannot be read is tried again later (`unknown.py`)."""
+        return self.unknown.turn()
 
-        Begins to close that; returns the stages. A device that does not answer is tried again some minutes later.
-        """
-        now = time.monotonic()
-        state = self._journal.state()
-        if state.posture is SitePosture.ISOLATING:
-            return ()  # a cut-off is at work on the devices: it comes first
-        found = [name for name in _with_leftovers(state) if now - self._tried.get(name, now - TRY_AGAIN_AFTER_S) >= TRY_AGAIN_AFTER_S]
-        for name in found:
-            self._tried[name] = now
-            self._start(partial(self._close_leftovers, name))
-        return tuple(found)
+    def look_for_drift(self) -> None:
+        """Reads every device, beside what runs, and begins to repair at once where the policy says so."""
+        self._start(self._look_for_drift, turn=False)
 
-    def _close_leftovers(self, stage: str) -> None:
-        if stage in _with_leftovers(self._journal.state()):  # still, now that it is our turn
-            close_and_read_back(self._with, self._journal, stage, strict=False)
-        if stage not in _with_leftovers(self._journal.state()):
-            self._tried.pop(stage, None)
+    def _look_for_drift(self) -> None:
+        found = self.drift.look()
+        policy = conditions.in_force(self._journal.state()).policy if found else None
+        if policy is None or policy.drift.repair != "at-once":
+            return
+        due = self.repair.due(found)
+        if due:
+            self.begin(lambda: self._repair_at_once(due))
+
+    def _repair_at_once(self, devices: Collection[str]) -> None:
+        self.repair.repair(devices, only_more=True)
+
+    def _drift_every_s(self) -> float:
+        ratified = self._journal.state().ratified
+        return ratified.policy.drift.every.total_seconds() if ratified is not None else DriftWatch().every.total_seconds()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until nothing runs; False when that took longer than `timeout_s`."""
@@ -120,6 +154,7 @@ class Runner:
         """Stops observing (it goes on after the next start); what is not confirmed yet is closed."""
         self._stopping.set()
         self.wait(60)
+        self.acting.stop()
 
     def _revert(self, stage: str) -> None:
         """Nothing to do when the run itself has closed it while we waited for our turn."""
@@ -130,26 +165,35 @@ class Runner:
         """Device work in the background, when what runs now has ended; returns at once."""
         self._start(work)
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def ask(self, work: Callable[[], _T], wait_s: float) -> _T | None:
+        """Device work that somebody waits for, when what runs now has ended; None when that takes longer: it goes on. Raises what
+        the work raises."""
+        answers: list[_T] = []
+        refusals: list[OrchestratorError] = []
+
         def run() -> None:
-            with self._turn:
+            try:
+                answers.append(work())
+            except OrchestratorError as refusal:
+                refusals.append(refusal)
+
+        self._start(run).join(wait_s)
+        if refusals:
+            raise refusals[0]
+        return answers[0] if answers else None
+
+    def _start(self, work: Callable[[], object], *, turn: bool = True) -> threading.Thread:
+        def run() -> None:
+            with self._turn if turn else contextlib.nullcontext():
                 try:
+                    self._journal.require_acting()
                     work()
-                except IllegalTransition:
-                    pass  # a cut-off or a person was faster; the log says so
+                except (IllegalTransition, NotActing):
+                    pass  # a cut-off, a person or another server was faster; the log says so
                 except BaseException as failure:  # kept for `health`; the devices close what was not confirmed
                     self.failures.append(failure)
 
         thread = threading.Thread(target=run, daemon=True, name="stage")
         self._threads = [known for known in self._threads if known.is_alive()] + [thread]
         thread.start()
-
-
-def _with_leftovers(state: SiteState) -> list[str]:
-    """Stages that may hold nothing open any more, and do (or may) on some device."""
-    return [
-        status.name
-        for status in state.stages.values()
-        if status.state not in _MAY_HOLD
-        and any(status.name in held for device in state.devices.values() for held in (device.pending, device.openings, device.releases))
-    ]
+        return thread
