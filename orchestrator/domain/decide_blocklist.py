@@ -43,7 +43,7 @@ def applied(
         "reason": reason,
         "until": until,
         "although_vital": list(although),
-        "takes": [list(held) for held in _taken(state, networks)],
+        "takes": [list(held) for held in taken(state, networks)],
     }
     events = [make(E.BLOCKLIST_APPLIED, body)]
     for status, partner in blocklist.held_back(state, networks):
@@ -100,7 +100,8 @@ def over(state: SiteState, now: datetime) -> tuple[NewEvent, ...]:
     )
 
 
-def _taken(state: SiteState, networks: Sequence[Prefix]) -> list[tuple[str, str, str]]:
+def taken(state: SiteState, networks: Sequence[Prefix]) -> list[tuple[str, str, str]]:
+    """(stage, flow, partner) of conversations that are open and lose something by a block."""
     partners = conditions.in_force(state).policy.partners_by_name
     return [
         (held.stage, held.flow, held.partner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,7 +47,7 @@ def order(state: SiteState, command: Reisolate, _now: datetime, make: EventMaker
         "by": command.by,
         "epoch": command.epoch,
         "stages": {name: [list(pair) for pair in found] for name, found in work.stages.items()},
-        "takes": [[*held, device] for held, device in work.takes()],
+        "takes": [[*held, where] for held, where in (*work.takes(), *work.taken_by(networks))],
         "notes": [*work.notes, *work.what_still_passes(networks)],
         "block": block,
     }
@@ -107,6 +107,9 @@ class _Work:
     def takes(self) -> tuple[tuple[Held, str], ...]:
         return taken_from(self.state, self._sent())
 
+    def taken_by(self, networks: Sequence[Prefix]) -> list[tuple[tuple[str, str, str], str]]:
+        return [(held, "block list") for held in decide_blocklist.taken(self.state, networks)]
+
     def to_be_blocked(self) -> tuple[Prefix, ...]:
         """The networks of partners that somebody else's broader opening would still let through."""
         ratified = conditions.in_force(self.state)
@@ -158,7 +161,7 @@ class _Work:
         self.say(*handed_over(self.state, self.make, stage))
 
 
-def handed_over(state: SiteState, make: EventMaker, stage: str) -> Iterable[NewEvent]:
+def handed_over(state: SiteState, make: EventMaker, stage: str) -> list[NewEvent]:
     """The events by which guards that others need as well change hands, before the stage closes."""
     return [
         make(E.OPENING_HANDED_OVER, {"to": heir, "releases": list(ports)}, stage=stage, device=device)

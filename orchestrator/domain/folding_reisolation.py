@@ -18,7 +18,8 @@ def _reisolation_ordered(state: SiteState, event: Event) -> SiteState:
     stages = {name: tuple((str(flow), str(partner)) for flow, partner in pairs) for name, pairs in body["stages"].items()}
     ordered = Reisolation(
         body["reisolation"], body["what"], body["name"], body["reason"], body.get("by") or event.actor, event.at, event.seq, body["epoch"],
-        stages, tuple(body.get("notes", ())), body.get("block") or "", rehearsal=body.get("rehearsal") is True,
+        stages, tuple((str(stage), str(flow), str(partner), str(where)) for stage, flow, partner, where in body.get("takes", ())),
+        tuple(body.get("notes", ())), body.get("block") or "", rehearsal=body.get("rehearsal") is True,
     )  # fmt: skip
     return replace(state, reisolations={**state.reisolations, ordered.id: ordered})
 

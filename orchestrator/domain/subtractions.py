@@ -26,6 +26,7 @@ class Reisolation:
     seq: int
     epoch: int
     stages: dict[str, tuple[Conversation, ...]]
+    takes: tuple[tuple[str, str, str, str], ...] = ()  # from others: stage, flow, partner, and the device or `block list`
     notes: tuple[str, ...] = ()  # what else is taken, what stays and why: for people
     blocks: str = ""  # the block that goes with it
     checked: str = ""
