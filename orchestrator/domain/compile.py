@@ -39,12 +39,15 @@ def elements_of(site: Site, flow: Flow, partner: Partner, guards: Guards | None 
     return elements_along(site, flow, crossings(site, flow, partner), guards)
 
 
-def elements_along(site: Site, flow: Flow, ways: Ways, guards: Guards | None = None) -> dict[str, tuple[Element, ...]]:
-    """`elements_of` for ways that are known already."""
+def elements_along(
+    site: Site, flow: Flow, ways: Ways, guards: Guards | None = None, *, coarse: bool = False
+) -> dict[str, tuple[Element, ...]]:
+    """`elements_of` for ways that are known already. `coarse`: what devices of coarser grain see as well."""
     found: dict[str, list[Element]] = {}
     for (address, network), hops in ways.items():
         holding = {
-            hop.device for hop in hops if (guards is None or is_guarded(hop, guards)) and Grain.FLOW in site.device(hop.device).grain
+            hop.device for hop in hops
+            if (guards is None or is_guarded(hop, guards)) and (coarse or Grain.FLOW in site.device(hop.device).grain)
         }  # fmt: skip
         for remaining in without_prefixes(network, flow.deny_from) if holding else ():
             for service in flow.services:

@@ -77,7 +77,7 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
         yield from _unmet_resumption(state, now)
         return
     if stage.lifts:
-        yield from lift_conditions.unmet(state, stage, now)
+        yield from lift_conditions.unmet(state, now)
     concerned = asked_for(state, stage)
     yield from unmet_predecessors(state, stage, now, [flow for flow, _ in concerned if flow is not None])
     yield from gate_answers.unmet(gates(state, stage, now), concerned)

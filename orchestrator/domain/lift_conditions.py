@@ -11,9 +11,9 @@ from datetime import datetime
 
 from orchestrator.domain import indicators
 from orchestrator.domain.conversation_states import ConversationState
+from orchestrator.domain.layer import networks_in_order
 from orchestrator.domain.opened import open_conversations
 from orchestrator.domain.plan import Accepted
-from orchestrator.domain.policy import Stage
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.unmet import Unmet
@@ -23,7 +23,7 @@ _DECIDED = frozenset({ConversationState.DEFERRED, ConversationState.ENDED})
 _SETTLED = frozenset({StageState.OPEN, StageState.ENDED, StageState.DEFERRED})
 
 
-def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
+def unmet(state: SiteState, now: datetime) -> Iterator[Unmet]:
     """Beside the gates."""
     policy = state.ratified.policy if state.ratified is not None else None
     for other in policy.stages if policy is not None else ():
@@ -36,7 +36,6 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
         if name not in taken:
             message = f"{name.removeprefix(BLOCKED)} is on the block list, which a lift takes off every device"
             yield Unmet("difference-not-accepted", message, f"orchestrator unblock; or: orchestrator lift accept {name} --reason TEXT")
-    del stage
 
 
 def _lack(state: SiteState, name: str) -> str:
@@ -61,8 +60,8 @@ BLOCKED = "blocked:"
 
 def blocked(state: SiteState) -> tuple[str, ...]:
     """The names of what the block lists of the devices stop now: `blocked:198.51.100.7/32`."""
-    networks = {network for device in state.devices.values() for network in device.blocked}
-    return tuple(f"{BLOCKED}{network}" for network in sorted(networks, key=lambda item: (item.version, item)))
+    networks = {*state.blocklist, *(network for device in state.devices.values() for network in device.blocked)}
+    return tuple(f"{BLOCKED}{network}" for network in networks_in_order(networks))
 
 
 def accepted(state: SiteState) -> tuple[Accepted, ...]:

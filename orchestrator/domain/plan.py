@@ -71,13 +71,11 @@ class SiteRules(Model):
 
 class LiftedGuard(Model):
     """What the layer stops at one guard and no flow of the policy would let through: after the lift the site's own rules alone
-    decide on it. `beyond` are these packets as boxes, for people (the first of them, when they are many); `boxes` says how
-    many there are, `sha256` is over all of them."""
+    decide on it. `boxes` says in how many pieces these packets are told in `becomes_possible`, `sha256` is over all of them."""
 
     device: Name
     guard: str
     coarse: bool
-    beyond: tuple[str, ...]
     boxes: int
     sha256: str
 

@@ -33,6 +33,7 @@ class Collaborators:
     the emergency command as a process of its own and returns. `wait` sleeps for that many seconds
     (tests and drills give another). `lease` says which server acts on the log (None: this one alone), `server` is what it is
     called there, `elapsed` the monotonic clock that it is watched on. `surroundings_for` reads what lies beside the layer.
+    `archive` keeps a text for good and says under which name (empty: it is not kept); the same text has the same name.
     """
 
     log: Log
@@ -46,6 +47,7 @@ class Collaborators:
     take_in: Callable[[], object] = bool
     wait: Callable[[float], object] = time.sleep
     raise_epoch: Callable[[int], int] = _next_second
+    archive: Callable[[str], str] = lambda _text: ""
     start_cutoff: Callable[[str, str, str], object] = _no_cutoff
     device_deadline_s: float = 60.0
     lease: Lease | None = None

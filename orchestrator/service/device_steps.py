@@ -26,7 +26,12 @@ from orchestrator.service.deadlines import UntilThen
 from orchestrator.service.journal import Journal
 
 _TAIL = 400
-_CREDENTIAL = {"open": Credential.OPEN, "confirm": Credential.OPEN, "close": Credential.CUT, "read_back": Credential.CUT}
+_CREDENTIAL = {
+    "open": Credential.OPEN, "confirm": Credential.OPEN, "close": Credential.CUT, "read_back": Credential.CUT,
+    "loosen": Credential.OPEN, "lift": Credential.OPEN, "tighten": Credential.CUT,
+}  # fmt: skip
+_SCRIPT_OF = {"loosen": "open", "lift": "confirm", "tighten": "close"}  # of a plan that lifts
+ONLY_SUBTRACTS = ("close", "tighten")
 
 
 @dataclass(frozen=True)
@@ -136,23 +141,24 @@ class DeviceSteps:
     def change(
         self, action: str, parts: Sequence[tuple[DevicePlan, DeviceChange]], confirm_s: int, then: UntilThen | None = None
     ) -> dict[str, Outcome]:
-        """Sends `open`, `confirm` or `close` for these changes, in parallel; every device's outcome, by name.
+        """Sends `open`, `confirm` or `close` (of a lift `loosen`, `lift` or `tighten`) for these changes, in parallel; every
+        device's outcome, by name.
 
         Steps: intents durable → guard → scripts → outcomes recorded. Raises LogUnavailable before anything is sent,
-        except for `close`, which only subtracts and does not wait for a log. `then`: what is confirmed ends on the device.
+        except for `close` and `tighten`, which only subtract and do not wait for a log. `then`: what is confirmed ends on the device.
         """
         state = self.journal.state()
         values = {plan.device: self._values(state, plan.device, confirm_s, then) for plan, _ in parts}
         scripts = {plan.device: self._script(action, plan, change).filled(**values[plan.device]) for plan, change in parts}
         changes = {plan.device: change for plan, change in parts}
-        self._record(E.DEVICE_CHANGE_INTENDED, {name: self._intent(action, values[name], scripts[name], changes[name]) for name in scripts}, must=action != "close")  # fmt: skip  # noqa: E501
-        if action != "close":
+        self._record(E.DEVICE_CHANGE_INTENDED, {name: self._intent(action, values[name], scripts[name], changes[name]) for name in scripts}, must=action not in ONLY_SUBTRACTS)  # fmt: skip  # noqa: E501
+        if action not in ONLY_SUBTRACTS:
             self.journal.require_acting()
             self.guard()
         outcomes = self._run(state, {name: (script,) for name, script in scripts.items()}, action)
         late = self._late()
         bodies = {name: {**self._outcome(action, outcome), **({"late": True} if late else {})} for name, outcome in outcomes.items()}
-        self._record(E.DEVICE_CHANGED, bodies, must=action != "close")
+        self._record(E.DEVICE_CHANGED, bodies, must=action not in ONLY_SUBTRACTS)
         if late is not None:
             raise late
         return outcomes
@@ -225,7 +231,7 @@ class DeviceSteps:
     def _script(self, action: str, plan: DevicePlan, change: DeviceChange) -> Script:
         """The text that was voted on; of a part of the change, the same dialect's text for that part."""
         if change == plan.change:
-            rendered: RenderedScript = getattr(plan, action)
+            rendered: RenderedScript = getattr(plan, _SCRIPT_OF.get(action, action))
             return Script(rendered.command, rendered.text, rendered.kind)
         dialect = self.collaborators.dialect_for(plan.platform)
         if action == "confirm":

@@ -29,6 +29,7 @@ from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
 from orchestrator.ports import Signatures
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
+from orchestrator.service.lift_plan import lift_plan
 from orchestrator.service.planning import Planner
 from orchestrator.service.reisolating import Reisolating
 from orchestrator.service.resumption_plan import resumption_plan
@@ -150,6 +151,8 @@ class Stages:
         """The plan of a stage, of a resumption, or of a lift, for which the devices are read."""
         if stage == RESUME:
             return resumption_plan(self.planner, state, now)
+        if conditions.declared(state, stage).lifts:
+            return lift_plan(self.collaborators, state, stage, now)
         return self.planner.plan(state, stage, partners, window)
 
     @contextmanager

@@ -48,6 +48,7 @@ class SimulatedDevice:
     epoch: int | None = None
     blocked: tuple[Prefix, ...] = ()
     loosened_until: float | None = None  # the layer is off until then
+    site_rules: str = ""  # what a colleague has configured beside the layer, as text
     tracked: list[TrackedConnection] = field(default_factory=list)
     faults: set[Fault] = field(default_factory=set)
 
@@ -200,7 +201,7 @@ class SimulatedDevice:
         self.epoch = None
 
     def _do_snapshot(self) -> str:
-        return f"simulated configuration of {self.declared.name}\n"
+        return f"=== rules\nsimulated configuration of {self.declared.name}\n{self.site_rules}\n=== end\n"
 
     def _expire(self) -> None:
         """Deadlines are the device's own: they end whether anybody asks or not."""
