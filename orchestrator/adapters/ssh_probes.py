@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.adapters.device_words import told
 from orchestrator.dialects.base import Script
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.errors import EnvironmentMissing
@@ -49,9 +50,21 @@ class SshProbes:
 
 def _program(questions: Sequence[Probe]) -> Script:
     """The whole program and its questions as the standard input of `python3 -`: nothing is installed on the host."""
-    fields = {"kind", "destination", "port", "path", "source", "timeout_s"}
-    listed = json.dumps([probe.model_dump(mode="json", include=fields) for probe in questions])
+    fields = {"kind", "destination", "port", "path", "source", "timeout_s", "status", "name", "ca", "dns", "record"}
+    listed = json.dumps([{**probe.model_dump(mode="json", include=fields), "negative": not probe.expects_pass} for probe in questions])
     return Script("python3 -I -S -", f"{PROGRAM.read_text(encoding='utf-8')}\nmain(json.loads({listed!r}))\n")
+
+
+def _answer(line: str) -> dict[str, Any] | None:
+    """One answer of the program, which may come from a host that is no longer ours: only what has its form is taken."""
+    try:
+        answer = json.loads(line)
+        passed, took = answer["passed"], float(answer["ms"])
+        if passed not in (True, False, None) or isinstance(passed, (int, float)) is not isinstance(passed, bool):
+            return None
+        return {"n": int(answer["n"]), "passed": passed, "ms": took, "detail": told(str(answer["detail"]))}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _answers(outcome: Outcome, probes: Sequence[Probe], indexes: Sequence[int]) -> list[tuple[int, ProbeResult]]:
@@ -59,11 +72,9 @@ def _answers(outcome: Outcome, probes: Sequence[Probe], indexes: Sequence[int]) 
     missing = NOT_ASKED if outcome.step is DeviceStep.APPLIED and not outcome.output else outcome.detail or "no answer from the program"
     found: dict[int, dict[str, Any]] = {}
     for line in outcome.output.splitlines():
-        try:
-            answer = json.loads(line)
-            found[int(answer["n"])] = answer
-        except (ValueError, KeyError, TypeError):
-            continue  # what a login shell prints
+        answer = _answer(line)
+        if answer is not None:  # else it is what a login shell prints
+            found[answer["n"]] = answer
     results = []
     for number, index in enumerate(indexes):
         answer = found.get(number, {"passed": None, "ms": 0.0, "detail": missing})

@@ -10,7 +10,8 @@ from orchestrator.domain.packet_ends import Packet, packets_between, service_tex
 from orchestrator.domain.packet_ways import question_of, way_of_packet
 from orchestrator.domain.policy import Policy, Stage
 from orchestrator.domain.probes import Probe, Purpose
-from orchestrator.domain.questions import Containment, Way, answer_kind, probe_of
+from orchestrator.domain.questions import Containment, Way, answer_kind, answer_name, probe_of
+from orchestrator.domain.responders import require_responder
 from orchestrator.domain.topology import owner_of
 from orchestrator.errors import Refused
 
@@ -37,6 +38,8 @@ def check_probes(site: Site, policy: Policy, stage: Stage, after: Containment) -
             if not found:
                 why = "no vantage point can ask it" if asked else f"stopped by {stopped}: its partner is not in this plan"
                 unasked.append(f"check {test.name}, {_said(packet)}: {why}")
+            for probe in found:
+                require_responder(site, probe)
             probes += found
     return tuple(probes), tuple(unasked)
 
@@ -55,6 +58,7 @@ def _probes(site: Site, test: Expectation, packet: Packet, way: Way) -> Iterator
             id=f"{purpose.value}:{owner[0].name}/{packet.source.address}>{packet.destination.address}:{service_text(packet.service)}",
             purpose=purpose, vantage=owner[0].name, destination=packet.destination.address, kind=kind,
             port=packet.service.ports[0] if packet.service.ports else None, source=packet.source.address, about=test.name,
+            name=answer_name(site, packet.destination.address, packet.service),
         )  # fmt: skip
 
 

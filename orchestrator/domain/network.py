@@ -14,7 +14,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.domain.prefix_table import PrefixTable
 
@@ -141,14 +141,22 @@ class Bgp(Model):
 
 
 class Service(Model):
-    """What a host declares that it answers; `http` is TCP with a page behind it."""
+    """What a host declares that it answers; `http` is TCP with a page behind it, `tls` has a certificate for `name`, `dns`
+    (over UDP) resolves `name`."""
 
-    kind: Literal["tcp", "udp", "http"]
+    kind: Literal["tcp", "udp", "http", "tls", "dns"]
     port: PortNumber
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Service:
+        if (self.kind in ("tls", "dns")) is not bool(self.name):
+            raise ValueError(f"{self.kind}/{self.port}: tls and dns are declared with a name, as tls/443/portal.example; others without")
+        return self
 
     @property
     def transport(self) -> Literal["tcp", "udp"]:
-        return "udp" if self.kind == "udp" else "tcp"
+        return "udp" if self.kind in ("udp", "dns") else "tcp"
 
 
 class Node(Model):

@@ -23,11 +23,13 @@ from orchestrator.domain.questions import (
     Question,
     addresses_in,
     answer_kind,
+    answer_name,
     can_be_asked,
     probe_of,
     single,
     way_of,
 )
+from orchestrator.domain.responders import require_responder
 from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import owner_of
 
@@ -46,7 +48,7 @@ def stage_probes(
 ) -> tuple[tuple[Probe, ...], tuple[str, ...]]:
     """The probes of a stage, and what no probe can show. `after` is what will lie on the devices once it is open;
     `sacrificed` are the care assertions that the profiles in force have given up by name, `blocked` the networks that no
-    device lets anything through for."""
+    device lets anything through for. Raises Refused (`not-a-responder`) rather than ask somebody who declares no answer."""
     probes: dict[tuple[object, ...], Probe] = {}
     unprobed: list[str] = []
     seen: set[Question] = set()
@@ -60,8 +62,10 @@ def stage_probes(
             neighbours = list(_new(around.beside(flow, question), seen))
             for negative in _stopped(site, neighbours, after, about=flow.name):
                 probes.setdefault(_key(negative), negative)
-    care = care_probes(site, policy, sacrificed)
-    return (*probes.values(), *care), tuple(dict.fromkeys(unprobed))
+    asked = (*probes.values(), *care_probes(site, policy, sacrificed))
+    for probe in asked:
+        require_responder(site, probe)
+    return asked, tuple(dict.fromkeys(unprobed))
 
 
 def _new(questions: Iterable[Question], seen: set[Question]) -> Iterator[Question]:
@@ -121,6 +125,7 @@ def care_probes(site: Site, policy: Policy, sacrificed: Iterable[str]) -> tuple[
                     path=TRANSACTIONS[care.transaction] if care.transaction else "/",
                     timeout_s=3.0,
                     about=care.name,
+                    name=answer_name(site, address, care.service),
                 )
             )
     return tuple(probes)

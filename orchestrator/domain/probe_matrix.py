@@ -18,7 +18,7 @@ from orchestrator.domain.network import Address, Host, Node, Site
 from orchestrator.domain.pack_probes import inside_vantage_points, outside_hosts, told_apart
 from orchestrator.domain.plan_probes import positive
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.probes import Probe, Purpose
+from orchestrator.domain.probes import Kind, Probe, Purpose
 from orchestrator.domain.questions import (
     ICMP,
     Containment,
@@ -26,6 +26,7 @@ from orchestrator.domain.questions import (
     Way,
     addresses_in,
     answer_kind,
+    answer_name,
     inside_way,
     is_translating,
     publication,
@@ -171,7 +172,7 @@ def _of_flows(site: Site, policy: Policy) -> Iterator[Cell]:
                     continue
                 ends = site.zone_of(question.inside).name, partner.zone
                 from_zone, to_zone = ends if question.direction == "out" else ends[::-1]
-                asked = _probe(probe.vantage, probe.source, probe.destination, probe.kind, probe.port)
+                asked = _probe(probe.vantage, probe.source, probe.destination, probe.kind, probe.port, probe.name)
                 yield Cell(asked, way_of(site, question), question.direction, from_zone, to_zone)
 
 
@@ -206,13 +207,12 @@ def _cell(
     kind = answer_kind(site, answers or target, service)
     if kind is not None:
         asked = port or (service.ports[0] if service.ports else None)
-        yield Cell(_probe(asking.name, own, target, kind, asked), way, side, from_zone, to_zone)
+        name = answer_name(site, answers or target, service)
+        yield Cell(_probe(asking.name, own, target, kind, asked, name), way, side, from_zone, to_zone)
 
 
-def _probe(
-    vantage: str, source: Address, destination: Address, kind: Literal["tcp", "udp", "icmp", "http", "transaction"], port: int | None
-) -> Probe:
+def _probe(vantage: str, source: Address, destination: Address, kind: Kind, port: int | None, name: str) -> Probe:
     return Probe(
         id=f"{vantage}/{source}>{destination}:{kind}{f'/{port}' if port else ''}", purpose=Purpose.POSITIVE,
-        vantage=vantage, source=source, destination=destination, kind=kind, port=port, about="matrix",
+        vantage=vantage, source=source, destination=destination, kind=kind, port=port, about="matrix", name=name,
     )  # fmt: skip

@@ -17,11 +17,12 @@ from orchestrator.domain.address_text import address_text
 from orchestrator.domain.compile import element_between, elements_along, prefix_of, publications
 from orchestrator.domain.element_index import ElementIndex
 from orchestrator.domain.layer import Element, Layer
-from orchestrator.domain.network import Address, Exit, Host, Node, Published, Site, ZoneKind
+from orchestrator.domain.network import Address, Exit, Host, Node, Published, Service, Site, ZoneKind
 from orchestrator.domain.packet_elements import elements_in, packets_of
 from orchestrator.domain.policy import Flow, Partner
 from orchestrator.domain.policy_words import Text
 from orchestrator.domain.probes import Probe, Purpose
+from orchestrator.domain.responders import is_never_probed, may_be_pinged
 from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import MOST_HOPS, Hop, crossings, host_path, owner_of, route
 
@@ -166,6 +167,7 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
         id=f"{purpose.value}:{vantage[0].name}/{address_text(asking)}>{address_text(target)}:{service}",
         purpose=purpose, vantage=vantage[0].name, destination=target, kind=kind, port=port, source=asking,
         timeout_s=timeout_s, about=about, exit=way.exit.name if way.exit is not None else None,
+        name=answer_name(site, asked, question.service),
     )  # fmt: skip
 
 
@@ -185,18 +187,31 @@ def publication(site: Site, question: Question, way: Way) -> Published | None:
     return next((item for _, item in publications(site, way.hops, question.inside, question.service)), None)
 
 
-def answer_kind(site: Site, address: Address, service: FlowService) -> Literal["tcp", "udp", "icmp", "http"] | None:
+def answer_kind(site: Site, address: Address, service: FlowService) -> Literal["tcp", "udp", "icmp", "http", "tls", "dns"] | None:
     """How the owner of the address declares that it answers; None when it declares nothing for this service."""
     owner = owner_of(site, address)
     if owner is None:
         return None
+    if is_never_probed(site, address):
+        return None
     if service.protocol in (1, 58):
-        return "icmp"
-    transport = {6: "tcp", 17: "udp"}.get(service.protocol)
-    for item in owner[0].services:
-        if service.ports is not None and item.transport == transport and service.ports[0] <= item.port <= service.ports[1]:
-            return item.kind
-    return None
+        return "icmp" if may_be_pinged(owner[0]) else None
+    item = _declared(site, address, service)
+    return item.kind if item is not None else None
+
+
+def answer_name(site: Site, address: Address, service: FlowService) -> str:
+    """What a declared tls or dns service answers for; empty for others."""
+    item = _declared(site, address, service)
+    return item.name if item is not None else ""
+
+
+def _declared(site: Site, address: Address, service: FlowService) -> Service | None:
+    owner, transport = owner_of(site, address), {6: "tcp", 17: "udp"}.get(service.protocol)
+    if owner is None or service.ports is None:
+        return None
+    low, high = service.ports
+    return next((item for item in owner[0].services if item.transport == transport and low <= item.port <= high), None)
 
 
 def single(protocol: int, port: int) -> FlowService:

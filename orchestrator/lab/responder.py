@@ -5,6 +5,9 @@ The file says {"node", "addresses", "services": [[kind, port], …]}; every serv
 tcp   a banner line, then echo
 udp   echo
 http  HTTP/1.1: GET / → 200 · POST /login → a token · GET /record/42 with it → the record · PUT and GET /image/…
+tls   the same behind TLS: `certificate` of the file is a path (PEM, key included)
+dns   over UDP: `names` of the file are its own ({name: IPv4 address}); names under `forwards` are answered as from outside;
+      everything else is refused
 
 Streams that measure a cut: a datagram `STREAM <name> …` is counted and not answered; a TCP connection whose first line
 is `STREAM <name> <milliseconds>` is counted and receives a message every so many milliseconds.
@@ -18,6 +21,8 @@ import json
 import math
 import secrets
 import socket
+import ssl
+import struct
 import sys
 import time
 from functools import partial
@@ -181,6 +186,34 @@ class Http(asyncio.Protocol):
             self.transport.close()
 
 
+class Dns(asyncio.DatagramProtocol):
+    """Enough of RFC 1035 to be asked: one question, A records, a refusal for whom it does not serve."""
+
+    def __init__(self, names: dict[str, str], forwards: list[str]) -> None:
+        self.names, self.forwards = names, forwards
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, peer: Any) -> None:
+        labels, at = [], 12
+        while at < len(data) and 0 < data[at] < 64:
+            labels.append(data[at + 1 : at + 1 + data[at]].decode("ascii", "replace").lower())
+            at += data[at] + 1
+        if at + 5 > len(data):
+            return
+        name, wants_address = ".".join(labels), data[at + 1 : at + 5] == b"\0\x01\0\x01"
+        if name in self.names:
+            flags, address = 0x8580, self.names[name]
+        elif any(name == one or name.endswith("." + one) for one in self.forwards):
+            flags, address = 0x8180, "192.0.2.53"
+        else:
+            flags, address = 0x8185, ""
+        found = socket.inet_aton(address) if address and wants_address else b""
+        answer = b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 60, len(found)) + found if found else b""
+        self.transport.sendto(data[:2] + struct.pack("!5H", flags, 1, 1 if found else 0, 0, 0) + data[12 : at + 5] + answer, peer)
+
+
 class Control(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).write(json.dumps(streams).encode())
@@ -190,14 +223,15 @@ class Control(asyncio.Protocol):
 def bound(kind: str, address: str, port: int) -> socket.socket:
     """A socket on exactly this address and family; the address may come later (an interface that is still down)."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    datagrams = kind in ("udp", "dns")
+    sock = socket.socket(family, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)
     sock.setblocking(False)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-    if kind != "udp":
+    if not datagrams:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, port))
     return sock
@@ -211,6 +245,12 @@ async def serve(plan: dict[str, Any]) -> None:
             sock = bound(kind, address, port)
             if kind == "udp":
                 await loop.create_datagram_endpoint(Udp, sock=sock)
+            elif kind == "dns":
+                await loop.create_datagram_endpoint(partial(Dns, plan.get("names", {}), plan.get("forwards", [])), sock=sock)
+            elif kind == "tls":
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(plan["certificate"])
+                await loop.create_server(partial(Http, node), sock=sock, backlog=256, ssl=context)
             elif kind == "tcp":
                 banner = f"{node} tcp/{port}\r\n".encode()
                 await loop.create_server(partial(Tcp, banner), sock=sock, backlog=256)
