@@ -49,20 +49,21 @@ def moved(state: SiteState, status: StageStatus) -> str:
 def _silent(state: SiteState, stage: str, partners: Collection[str], window: Window | None = None) -> Plan:
     ratified = in_force(state)
     slots = {name: tuple(sorted(device.slots)) for name, device in sorted(state.devices.items())}
+    ending = {name: ordered(state.device(name).ending(but=stage)) for name in slots}
     released = {name: {port for other, ports in state.device(name).releases.items() if other != stage for port in ports} for name in slots}
     return plan_stage(
         ratified.site,
         ratified.policy,
         declared(state, stage),
         layers_in_force=layers_in_force(ratified.site, ratified.policy, slots),
-        already_open={name: ordered(state.device(name).held_by_others(stage)) for name in slots},
+        already_open={name: ordered(state.device(name).held_by_others(stage) - {*ending[name]}) for name in slots},
         already_released=released,
         policy_digest=ratified.policy_digest,
         inventory_digest=ratified.inventory_digest,
         render=lambda *_: (_SILENT, _SILENT, _SILENT),
         partners=tuple(sorted(partners)),
         window=window,
-        ending={name: ordered(state.device(name).ending(but=stage)) for name in slots},
+        ending=ending,
         blocked=state.blocklist,
     )
 

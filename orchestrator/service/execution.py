@@ -30,7 +30,7 @@ from orchestrator.domain.layer import DeviceChange, Observed
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker, stamp
 from orchestrator.domain.opened import opened
 from orchestrator.domain.plan import DevicePlan, Plan
-from orchestrator.domain.probes import Purpose
+from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import DeviceStatus, moment
 from orchestrator.errors import (
@@ -95,10 +95,12 @@ class Execution:
             self._checks.require("before", only(plan.probes, Purpose.CARE))  # 3
             if partner := canary_of(plan, self._journal.state()):
                 self._lay(plan, canary_parts(self._parts(plan), partner))  # 4 5 6, the canary partner alone
-                self._checks.require("canary", canary_probes(plan, partner, conditions.in_force(self._journal.state())))  # 7
+                self._checks.require(
+                    "canary", self._asked(plan, canary_probes(plan, partner, conditions.in_force(self._journal.state())))
+                )  # 7
             self._lay(plan, self._parts(plan))  # 4 5 6
             self._say(E.STAGE_VERIFYING, {})
-            results = self._checks.require("after", plan.probes)  # 7
+            results = self._checks.require("after", self._asked(plan, plan.probes))  # 7
             self._confirm(plan)  # 8
             verified = verified_from(results, conditions.in_force(self._journal.state()).site)
             ends = {"ends_at": stamp(self._ends)} if self._ends is not None else {}
@@ -223,6 +225,14 @@ class Execution:
         self._guard()
 
     # --- within -------------------------------------------------------------------------------------------------
+
+    def _asked(self, plan: Plan, probes: Sequence[Probe]) -> tuple[Probe, ...]:
+        """Without what a dated window of another stage lets through just now: plans are made as if it were over."""
+        state = self._journal.state()
+        if not any(device.ending(but=self._stage) for device in state.devices.values()):
+            return tuple(probes)
+        asked = {probe.id for probe in asked_once_lasting(state, plan)}
+        return tuple(probe for probe in probes if probe.purpose is Purpose.POSITIVE or probe.id in asked)
 
     def _plan(self) -> Plan:
         plan = self._journal.state().stage(self._stage).plan

@@ -35,9 +35,9 @@ class Planner:
         ratified = conditions.in_force(state)
         declared = conditions.declared(state, stage)
         slots = {name: tuple(sorted(device.slots)) for name, device in sorted(state.devices.items())}
-        opened = {name: ordered(state.device(name).held_by_others(stage)) for name in slots}
+        ending = {name: ordered(state.device(name).ending(but=stage)) for name in slots}  # open by the hour: it moves no plan
+        opened = {name: ordered(state.device(name).held_by_others(stage) - {*ending[name]}) for name in slots}
         released = {name: _released_by_others(state, name, stage) for name in slots}
-        ending = {name: ordered(state.device(name).ending(but=stage)) for name in slots}
         chosen = None if partners is None else tuple(sorted(partners))
         key = (
             ratified.policy_digest,
