@@ -11,10 +11,12 @@ from starlette.concurrency import run_in_threadpool
 
 from orchestrator.api import (
     problems,
+    routes_blocks,
     routes_delegations,
     routes_differences,
     routes_next,
     routes_records,
+    routes_reisolations,
     routes_site,
     routes_stages,
     routes_waivers,
@@ -45,7 +47,17 @@ def create_app(stages: Stages) -> FastAPI:
     )
     app.state.stages = stages
     app.state.identity = Identity(stages)
-    for routes in (routes_site, routes_stages, routes_differences, routes_records, routes_waivers, routes_delegations, routes_next):
+    for routes in (
+        routes_site,
+        routes_stages,
+        routes_differences,
+        routes_records,
+        routes_waivers,
+        routes_delegations,
+        routes_next,
+        routes_reisolations,
+        routes_blocks,
+    ):
         app.include_router(routes.router)
     problems.install(app)
     app.middleware("http")(_limits)

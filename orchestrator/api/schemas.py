@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.domain.attestations import Way
 from orchestrator.domain.plain_text import plain
+from orchestrator.domain.subtractions import What
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
 Short = Annotated[str, Field(max_length=100)]
@@ -108,6 +109,31 @@ class WaiverRequest(Wire):
     reason: Annotated[Note, Field(min_length=1)]
     accepted_risk: Annotated[Note, Field(min_length=1)]
     until: Time
+
+
+Vital = Annotated[list[Short], Field(max_length=100, description="partners that may be blocked although their flows are kept")]
+Networks = Annotated[
+    list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=1000, description="addresses or networks, IPv4 or IPv6")
+]
+
+
+class ReisolationRequest(Wire):
+    what: What
+    name: Short
+    reason: Annotated[Note, Field(min_length=1)]
+    although_vital: Vital = []
+
+
+class BlockRequest(Wire):
+    networks: Networks
+    reason: Annotated[Note, Field(min_length=1)]
+    until: Time | None = Field(default=None, description="default: until it is removed")
+    although_vital: Vital = []
+
+
+class UnblockRequest(Wire):
+    networks: Networks
+    reason: Annotated[Note, Field(min_length=1)]
 
 
 class LogbookRequest(Wire):

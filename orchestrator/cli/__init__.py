@@ -20,6 +20,8 @@ from typing import NoReturn
 VERBS: dict[str, tuple[str, str]] = {
     "cutoff": ("orchestrator.cli.cutoff", "cut the hospital off, now; needs no argument and nobody's approval"),
     "cut": ("orchestrator.cli.cut", "prove what a profile cuts, and what would do if devices are dead or not trusted"),
+    "reisolate": ("orchestrator.cli.reisolate", "close a partner, an application, a zone or a flow again, now; one person"),
+    "block": ("orchestrator.cli.block", "put addresses on the block list, now; list it, take them off again"),
     "status": ("orchestrator.cli.status", "posture, last cut-off, device by device"),
     "probe": ("orchestrator.cli.probe", "probe from the vantage points; save the baseline that a cut-off compares with"),
     "lab": ("orchestrator.cli.lab", "the rehearsal hospital in network namespaces"),

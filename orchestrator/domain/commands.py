@@ -167,11 +167,12 @@ class Reisolate(Command):
 
 @dataclass(frozen=True)
 class BlockNetworks(Command):
-    """Addresses and networks as people write them; `until` (RFC 3339) or empty."""
+    """Addresses and networks as people write them; `until` (RFC 3339) or empty; `by` as for `Reisolate`."""
 
     networks: tuple[str, ...]
     reason: str
     until: str = ""
+    by: str = ""
     although_vital: tuple[str, ...] = ()
 
 

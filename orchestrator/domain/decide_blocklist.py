@@ -30,17 +30,26 @@ def block(state: SiteState, command: BlockNetworks, now: datetime, make: EventMa
         until = stamp(time(command.until))
         if moment(until) <= now:
             raise UsageError(f"{until} is over already", advice="leave --until away to block until it is removed")
-    return applied(state, make, networks, command.reason.strip(), until=until, although=command.although_vital)
+    why = command.reason.strip()
+    return applied(state, make, networks, why, until=until, although=command.although_vital, by=command.by)
 
 
 def applied(
-    state: SiteState, make: EventMaker, networks: Sequence[Prefix], reason: str, *, until: str = "", although: Iterable[str] = ()
+    state: SiteState,
+    make: EventMaker,
+    networks: Sequence[Prefix],
+    reason: str,
+    *,
+    until: str = "",
+    although: Iterable[str] = (),
+    by: str = "",
 ) -> tuple[NewEvent, ...]:
     """The events of a block that is allowed. `takes`: conversations that are open and lose something by it."""
     body = {
         "block": next_block(state),
         "networks": [str(network) for network in networks],
         "reason": reason,
+        "by": by,
         "until": until,
         "although_vital": list(although),
         "takes": [list(held) for held in taken(state, networks)],

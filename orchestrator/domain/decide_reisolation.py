@@ -37,7 +37,9 @@ def order(state: SiteState, command: Reisolate, _now: datetime, make: EventMaker
     block = decide_blocklist.next_block(state) if networks else None
     if networks:
         work.say(
-            *decide_blocklist.applied(work.state, make, networks, f"{work.id}: {command.reason.strip()}", although=command.although_vital)
+            *decide_blocklist.applied(
+                work.state, make, networks, f"{work.id}: {command.reason.strip()}", although=command.although_vital, by=command.by
+            )
         )
     body = {
         "reisolation": work.id,

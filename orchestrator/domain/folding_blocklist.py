@@ -17,9 +17,11 @@ from orchestrator.domain.subtractions import Block, Unblocking
 
 def _blocklist_applied(state: SiteState, event: Event) -> SiteState:
     body, networks = event.body, _networks(event)
+    takes = tuple((str(stage), str(flow), str(partner)) for stage, flow, partner in body.get("takes", ()))
     block = Block(
-        body["block"], networks, networks, body["reason"], event.actor, event.at, body.get("until", ""), body.get("rehearsal") is True
-    )
+        body["block"], networks, networks, body["reason"], body.get("by") or event.actor, event.at, body.get("until", ""), takes,
+        body.get("rehearsal") is True,
+    )  # fmt: skip
     return replace(state, blocks={**state.blocks, block.id: block})
 
 

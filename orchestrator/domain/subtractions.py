@@ -11,6 +11,7 @@ from orchestrator.domain.network import Prefix
 
 What = Literal["partner", "application", "zone", "flow"]
 Conversation = tuple[str, str]  # (flow, partner)
+OfStage = tuple[str, str, str]  # (stage, flow, partner)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Block:
     by: str
     at: str
     until: str = ""  # RFC 3339; empty: until it is removed
+    takes: tuple[OfStage, ...] = ()  # conversations that were open and lost something by it
     rehearsal: bool = False
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orchestrator.domain import decide_reisolation
-from orchestrator.domain.commands import Reisolate
+from orchestrator.domain import decide_blocklist, decide_reisolation
+from orchestrator.domain.commands import BlockNetworks, Reisolate
 from orchestrator.domain.decide import decide
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
@@ -30,6 +30,7 @@ from orchestrator.domain.reisolation_probes import negative_probes
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.subtractions import Reisolation
+from orchestrator.errors import NotActing
 from orchestrator.service.blocking import Blocking
 from orchestrator.service.checks import check_ran
 from orchestrator.service.collaborators import Collaborators
@@ -81,6 +82,12 @@ class Reisolating:
         self._start(lambda: self._carry_out(going, made.id))
         return state, made
 
+    def block(self, command: BlockNetworks) -> SiteState:
+        """On the list at once; begins to lay it on the devices. The actor `emergency` as for `order`."""
+        state = self.journal.decide(lambda state, now: _decided(state, command, now))
+        self.lay()
+        return state
+
     def lay(self) -> None:
         """After a block or the grant of an unblocking: begins to bring the devices to the list."""
         self._start(lambda: self._carry_out((), ""))
@@ -131,7 +138,10 @@ class Reisolating:
     def _release(self) -> None:
         for name in self.blocking.to_release(self.journal.state()):
             if self._is_due(name):
-                self._remember([self.blocking.release(name)])
+                try:
+                    self._remember([self.blocking.release(name)])
+                except NotActing as other:  # the server that acts does it
+                    self._remember([Told(name, str(other))])
 
     def _is_due(self, device: str) -> bool:
         return self.elapsed() >= self._tries.get(device, _Tries()).next
@@ -185,10 +195,13 @@ class Reisolating:
         thread.start()
 
 
-def _decided(state: SiteState, command: Reisolate, now: datetime) -> tuple[NewEvent, ...]:
+def _decided(state: SiteState, command: Reisolate | BlockNetworks, now: datetime) -> tuple[NewEvent, ...]:
     """By somebody with a role; by the emergency command, whoever can read its cut key."""
-    if command.actor == EMERGENCY:
-        return decide_reisolation.order(state, command, now, EventMaker(state, EMERGENCY, now))
+    make = EventMaker(state, EMERGENCY, now)
+    if command.actor == EMERGENCY and isinstance(command, Reisolate):
+        return decide_reisolation.order(state, command, now, make)
+    if command.actor == EMERGENCY and isinstance(command, BlockNetworks):
+        return decide_blocklist.block(state, command, now, make)
     return decide(state, command, now)
 
 

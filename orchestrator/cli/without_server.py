@@ -1,0 +1,44 @@
+"""Commands that only subtract work without a server too: on the state directory, with the cut key, as the cut-off does.
+
+Whoever can read that key may cut; so nobody is asked to log in, and who says to have ordered it is on record. What a device
+still owes afterwards is given to it by the server when it is back, or by running the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+from orchestrator.cli.terminal import login_name
+from orchestrator.service.stages import Stages
+from orchestrator.settings import state_directory
+
+ANSWERS_WITHIN_S = 3.0
+
+
+def add_here(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--here", action="store_true", help="ask no server: act on the state directory (also when none answers)")
+
+
+def is_needed(arguments: argparse.Namespace) -> bool:
+    """Whether no server takes this command: it was said so, or nobody listens on its socket."""
+    if arguments.here or arguments.url:
+        return bool(arguments.here)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(ANSWERS_WITHIN_S)
+        try:
+            asking.connect(str(arguments.socket or Path(state_directory().root) / "api.sock"))
+        except OSError:
+            return True
+    return False
+
+
+def opened(arguments: argparse.Namespace) -> tuple[Stages, str]:
+    """The service on the state directory, and who orders it. Raises EnvironmentMissing, LogUnavailable, LogBroken."""
+    from orchestrator.wiring import reopening
+
+    if not arguments.json:
+        print("no server takes this: acting on the state directory", file=sys.stderr)
+    return reopening(state_directory()), arguments.person or login_name()
