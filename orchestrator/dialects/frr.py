@@ -52,7 +52,12 @@ class FrrDialect:
             "laying shuts the interfaces of its own slot; what was released of other slots is shut by the persist that follows it, and "
             "can no longer be confirmed in between",
             "deadlines are timers of the router, in whole seconds of its monotonic clock; a release that was not made lasting, or that has "
-            "an end, does not survive a reboot",
+            "an end, does not survive a reboot. Where FRR does not answer at the end, the kernel's link is set down and FRR is told later",
+            "FRR itself compares no generation: the wrapper does, before it opens and after; `fence`, and the persist that follows a cut, "
+            "end a wrapper that was stopped in between, with its vtysh. A vtysh of somebody else with `no shutdown` typed opens the "
+            "interface until drift reads it; the flow device behind it goes on enforcing",
+            "keeps no block list: what is blocked is blocked on the flow devices",
+            "loosened by a timer of the router; a restart of FRR or of the machine lays the layer again",
             "BGP over a released interface is back after some 3 s; IPv6 addresses first pass duplicate detection (1-2 s)",
         ),
     )

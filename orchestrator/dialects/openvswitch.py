@@ -2,8 +2,9 @@
 
 Port grain parks ports in the database (`openvswitch_ports`); flow grain puts them behind a bridge of ours
 (`openvswitch_tables`, `openvswitch_bridge`). One switch may hold layers of both, also on the same port: a packet must
-pass each. Laying, closing and reading need nothing on the device but Open vSwitch; releasing a port and lifting go
-through `containment-host` (playbooks/files), which compares the generation and arms a timer on the device.
+pass each. Laying, closing, fencing, blocking and reading need nothing on the device but Open vSwitch; releasing a port,
+loosening and lifting go through `containment-host` (playbooks/files), which compares the generation and arms a timer on
+the device.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class OpenvswitchDialect:
         platform="openvswitch",
         composition=Composition.RESUBMIT,
         fence=Fence.TABLE_PER_EPOCH,
+        blocks=True,
         longest_deadline_s=openvswitch_bridge.LONGEST_S,
         boot=(
             "the database, with which the switch starts: a parked port at port grain; at flow grain a port behind our bridge, which fails "
@@ -33,8 +35,8 @@ class OpenvswitchDialect:
         uncovered=(
             "a colleague's `ovs-vsctl set port`, or a port taken out of our bridge or deleted and re-added (drift notices it at its next "
             "reading); an OpenFlow entry of the site that names a parked port as output asks no VLAN (the read-back lists it and the "
-            "device is not `applied`); mirrors; an opening of a whole port inside its confirm window when the machine restarts and its "
-            "start-up does not call `containment-host boot` before ovs-vswitchd; what hides in ARP and neighbour discovery"
+            "device is not `applied`); mirrors; an opening of a whole port inside its confirm window, or a loosened port, when the machine "
+            "restarts and its start-up does not call `containment-host boot` before ovs-vswitchd; what hides in ARP and neighbour discovery"
         ),
         notes=(
             "flow grain: a guarded port moves into a bridge of ours, and a patch port with its OpenFlow number and VLANs takes its place, "
@@ -45,9 +47,15 @@ class OpenvswitchDialect:
             "tuple; other protocols (ESP) by a learned entry, 600 s without a packet of the original direction. A session dies with its "
             "element; one that is kept through the cut goes on when the side that opened it sends next",
             "flow grain: deadlines are OpenFlow `hard_timeout`, whole seconds of the switch daemon, 65,535 s at most; a later end is "
-            "refused. Openings do not outlive the daemon",
-            "port grain: deadlines are timers of the device, up to a year, and a wrapper compares the generation; a session on an opened "
-            "port dies with the port",
+            "refused, and renewed by confirming again before it comes. Openings do not outlive the daemon",
+            "flow grain: besides the table of its generation, every bundle that opens carries a lock entry that overlaps the one in force: "
+            "a late one fails whole. A fence carries openings over into the new table, with what is left of their time in whole seconds",
+            "port grain: deadlines are timers of the device, and the transaction that opens compares the generation in the database; a "
+            "session on an opened port dies with the port",
+            "the block list holds where flows are told apart, also for openings; ARP and neighbour discovery are spared. On a switch that "
+            "closes ports whole it is kept, and on a port that is released whole nothing finer than the port is filtered: `block` says so",
+            "loosened: flows by one entry with a `hard_timeout`, ports by a timer of the device; with the daemon or the machine the layer "
+            "is back (ports: `containment-host boot` or `restore`, which the start-up calls)",
             "nothing is logged of what is dropped at flow grain but the counters of the dropping entries",
             "spared at flow grain: ARP, neighbour and router discovery, multicast listener reports; VRRP and BFD between routers on both "
             "sides of a guarded port are not",

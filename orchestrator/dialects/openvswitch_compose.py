@@ -57,7 +57,7 @@ loosened_for() {{ echo "{loosened_entry().text()}" | sed "s/table=/hard_timeout=
 uptime_s() {{ read -r up rest < /proc/uptime; echo "${{up%%.*}}"; }}
 disarm() {{ for what in "$@"; do
   read -r pid told < {RUNNING}/timer.$what && [ -n "$told" ] && tr '\\0' ' ' < /proc/$pid/cmdline | grep -qF -- "$told" &&
-    kill -9 -- "-$pid" "$pid"
+    kill -9 "-$pid" "$pid"
   rm -f {RUNNING}/timer.$what; done 2> /dev/null; }}
 # --- end of the fence words
 """

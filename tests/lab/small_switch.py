@@ -46,9 +46,13 @@ class Bench:
         """New TCP connections to a host number: IPv4, IPv6."""
         return [source.ask("connect", address.format(host), PORT) is not None for address in BOTH]
 
+    def restart_daemon(self) -> None:
+        """As a switch's start-up does it: what is kept is put together again."""
+        self.switch.run(STOP_DAEMON + "\ncontainment-host boot\n" + START_DAEMON + "containment-host restore")
+
     def reboot(self, *, hook: bool = True) -> None:
         """Running state is lost, timers included; the database stays."""
-        self.switch.run(STOP_ALL + "; pkill -x sleep -P 1 || :; rm -rf /run/openvswitch /run/containment.lock")
+        self.switch.run(STOP_ALL + "; pkill -x sleep -P 1 || :; rm -rf /run/openvswitch /run/containment /run/containment.lock")
         self.switch.run(START_DATABASE + ("containment-host boot\n" if hook else "") + START_DAEMON)
 
 

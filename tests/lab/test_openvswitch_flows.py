@@ -6,11 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 import pytest
 
-from orchestrator.domain.layer import ESP, TCP, UDP, DeviceChange, Element, Layer, Opening
+from orchestrator.domain.layer import ESP, TCP, UDP, DeviceChange, Layer, Opening
 from tests.lab.small_device import Machine, eventually
 from tests.lab.small_switch import (
     ALSO_OUTSIDE,
@@ -23,13 +22,10 @@ from tests.lab.small_switch import (
     STOP_DAEMON,
     SWITCH,
     Bench,
-    small_switch,
 )
+from tests.lab.switch_flows import DENIED, EVERYTHING, KEPT, alive, box, flow_switch, inwards, layer, reached
 
 pytestmark = pytest.mark.lab
-DENIED = 9001  # the site denies it by an entry of its own
-KEPT = 9002
-SLOT = "internet-3fa29b1c"
 LISTEN = """
 import socket
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50)
@@ -47,60 +43,12 @@ raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50)
 for _ in range(3):
     raw.sendto(bytes(40), (sys.argv[1], 0))
 """
-EVERYTHING = """
-ovs-vsctl show
-for table in Open_vSwitch Bridge; do ovs-vsctl --columns=external_ids,other_config list $table; done
-ovs-vsctl --columns=name,external_ids,other_config,tag,vlan_mode,trunks,cvlans,protected list Port
-ovs-vsctl --columns=name,type,options,ofport,ofport_request,external_ids list Interface
-ovs-ofctl dump-flows --no-stats --no-names --sort br0
-ls /etc/containment /run/containment 2>/dev/null | grep flows || :
-"""
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    with small_switch() as bench:
-        for family in ("tcp", "tcp6"):
-            bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port=p-ght,{family},tp_dst={DENIED},actions=drop")
-        for port in (DENIED, KEPT):
-            bench.inside.ask("serve", port)
-            bench.outside.ask("serve", port)
+    with flow_switch() as bench:
         yield bench
-
-
-def host(number: int, family: int) -> str:
-    return f"192.0.2.{number}/32" if family == 4 else f"2001:db8:60::{number}/128"
-
-
-def box(source: int, destination: int, protocol: int, ports: tuple[int, int] | None, family: int) -> Element:
-    return Element(
-        source=ip_network(host(source, family)), destination=ip_network(host(destination, family)), protocol=protocol, ports=ports
-    )
-
-
-def inwards(*ports: int) -> DeviceChange:
-    elements = [box(OUTSIDE, INSIDE, TCP, (port, port), family) for port in ports for family in (4, 6)]
-    return DeviceChange(device="sw", openings=tuple(Opening(flow="f", partner="p", element=element) for element in elements))
-
-
-def layer(*keep: Element, guard: tuple[str, ...] = ("p-ght",), slot: str = SLOT, scope: tuple[str, ...] = ()) -> Layer:
-    networks = tuple(ip_network(prefix) for prefix in scope)
-    return Layer(slot=slot, profile=slot.split("-")[0], device="sw", guard=guard, keep=keep, scope=networks)
-
-
-def reached(bench: Bench, source: Machine | None = None, number: int = INSIDE) -> set[int]:
-    """The ports of a host to which new TCP connections come about, from outside if nobody else is named. Alike in both families."""
-    ends = [(address.format(number), port) for port in (PORT, DENIED, KEPT) for address in BOTH]
-    answers = (source or bench.outside).ask("reach", ends)
-    found = [
-        {port for (address, port), answer in zip(ends, answers, strict=True) if answer and (":" in address) is v6} for v6 in (False, True)
-    ]
-    assert found[0] == found[1]
-    return found[0]
-
-
-def alive(machine: Machine, connections: list[int]) -> set[bool]:
-    return {machine.ask("alive", each) for each in connections}
 
 
 def test_a_pinhole_passes_both_ways_and_nothing_else_does(bench: Bench) -> None:
