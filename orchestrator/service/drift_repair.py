@@ -33,7 +33,7 @@ from orchestrator.service.drift import Drift
 from orchestrator.service.fencing import fence
 from orchestrator.service.journal import Journal
 
-_ROUNDS = 2
+_ROUNDS = 3
 AGAIN_AFTER_S = 1800.0  # what a repair could not settle is repaired again by itself: each try writes to the log
 _NOT_REPAIRED = frozenset({Kind.BESIDE, Kind.UNREADABLE, Kind.LAYER_UNKNOWN, Kind.BLOCKED})
 
@@ -79,23 +79,23 @@ class DriftRepair:
 
     def _one(self, name: str, *, only_more: bool, by: str) -> Repaired:
         did: list[str] = []
-        left: tuple[Deviation, ...] = ()
+        tried: set[Kind] = set()
         for number in range(_ROUNDS):
             seen = self._drift.read([name])[name].observed  # 1
-            state = self._journal.state()
             if seen is None:
-                left = (Deviation(Kind.UNREADABLE, False, "it cannot be read back"),)
                 break
-            left = self._deviations(state, name, seen)
-            repair = self._plan(state, name, seen, left, only_more=only_more, lays_all=number > 0)
-            if number and not any(item.more for item in left):
+            state = self._journal.state()
+            found = self._deviations(state, name, seen)
+            kinds = {item.kind for item in found if item.more}
+            if number and not kinds:
                 break
+            repair = self._plan(state, name, seen, found, only_more=only_more, lays_all=bool(tried & kinds))
             did += [text for text in (*repair.did, *repair.cannot) if text not in did]
             self._suspend(repair, name)  # 2
-            if not repair.sends_nothing:
-                self._send(name, repair, seen)  # 3
-            elif number or not repair.suspends:
+            if repair.sends_nothing:
                 break
+            self._send(name, repair, seen)  # 3
+            tried |= kinds
         return self._say(name, did, by)
 
     # --- within -------------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def cut_off_in(directory: Path, people: Sequence[str]) -> StateOnDisk:
     with StoredHospital(reopening.site, directory / "hospital.json").opened() as hospital:
         for name, machine in hospital.machines.items():
             machine.slots, machine.epoch = reopening.hospital.machines[name].slots, reopening.hospital.machines[name].epoch
+            machine.boots = reopening.hospital.machines[name].boots
     state.keys.mkdir(mode=0o700)
     for person in people:
         file = state.keys / person

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.adapters import sshsig
 from orchestrator.adapters.inventory_yaml import read_inventory
+from orchestrator.adapters.memory_lease import MemoryLease
 from orchestrator.adapters.memory_log import MemoryLog
 from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.adapters.site_key import public_line
@@ -79,6 +80,7 @@ class Reopening:
     wait: Callable[[float], None] | None = None  # instead of the clock's
     take_in: Callable[[], object] = bool
     probes: SimulatedProbes | None = None  # instead of the hospital's
+    lease: MemoryLease | None = None  # None: this server is alone
     started: list[tuple[str, str, str]] = field(default_factory=list)  # emergency commands: (profile, reason, by)
 
     def __post_init__(self) -> None:
@@ -88,8 +90,8 @@ class Reopening:
         self.allowed_signers = "".join(f"{name} {public_line(key_of(name))}\n" for name in people)
         self.stages = self.server()
 
-    def server(self) -> Stages:
-        """A server on this log, as after a start."""
+    def server(self, name: str = "this server") -> Stages:
+        """A server on this log, as after a start. Several of them share `lease`."""
         return Stages(
             Collaborators(
                 log=self.log,
@@ -103,6 +105,9 @@ class Reopening:
                 take_in=self.take_in,
                 wait=self.wait or self.clock.wait,
                 raise_epoch=self.raise_epoch,
+                lease=self.lease,
+                server=name,
+                elapsed=lambda: self.clock.time.timestamp(),
                 start_cutoff=lambda profile, reason, by: self.started.append((profile, reason, by)),
             ),
             PLANNER,
@@ -134,7 +139,9 @@ class Reopening:
         self.append(E.CUTOFF_ORDERED, {"epoch": self.epoch, "profile": profile, "devices": [layer.device for layer in layers]})
         for layer in layers:
             machine = self.hospital.machines[layer.device]
-            machine.execute(self.hospital.dialect_for(machine.declared.platform).lay(layer).filled(epoch=self.epoch).text, may_open=False)
+            dialect = self.hospital.dialect_for(machine.declared.platform)
+            machine.execute(dialect.lay(layer).filled(epoch=self.epoch).text, may_open=False)
+            machine.execute(dialect.persist(layer).text, may_open=False)
             observed = machine.observed()
             body = {
                 "epoch": self.epoch,
