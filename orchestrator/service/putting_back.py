@@ -11,7 +11,7 @@ guessed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 from orchestrator.dialects.base import Script
@@ -35,13 +35,15 @@ STAGE = "as-the-log-says"  # whom an opening that is put back serves is in the l
 _RESTORE_S = 60  # the confirm window of openings that are put back
 
 
-def put_back(collaborators: Collaborators, journal: Journal, stage: str) -> list[str]:
-    """Returns what is not as the log says, device by device, exactly; empty when all of it is."""
+def put_back(collaborators: Collaborators, journal: Journal, stage: str, only: Collection[str] | None = None) -> list[str]:
+    """Returns what is not as the log says, device by device, exactly; empty when all of it is. `only`: on these devices; the
+    others cannot be read."""
     told: list[str] = []
     for attempt in range(_ATTEMPTS):
         state = journal.state()
         plan = state.stage(stage).plan
         left = [device for device in (plan.devices if plan is not None else ()) if stage in state.device(device.device).pending]
+        left = [device for device in left if only is None or device.device in only]
         if not left:
             return []
         if attempt:

@@ -24,6 +24,7 @@ from orchestrator.errors import DeviceError, IllegalTransition, LogUnavailable
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, Expectation, without_held
 from orchestrator.service.journal import Journal
+from orchestrator.service.putting_back import put_back
 
 _ATTEMPTS = 3
 _PAUSE_S = 2.0
@@ -55,6 +56,9 @@ def close_and_read_back(
     own) it must only not hold anything of the stage. What the stage names `back_first` is closed on every device before the rest.
     `only`: on these devices; the others cannot be read.
     """
+    plan = journal.state().stage(stage).plan
+    if plan is not None and plan.lifts:
+        return put_back(collaborators, journal, stage, only)
     steps = DeviceSteps(collaborators, journal, stage, lambda: None)
     _hand_over(journal, stage)
     problems: list[str] = []
