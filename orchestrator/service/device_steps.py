@@ -147,13 +147,14 @@ class DeviceSteps:
         Steps: intents durable → guard → scripts → outcomes recorded. Raises LogUnavailable before anything is sent,
         except for `close` and `tighten`, which only subtract and do not wait for a log. `then`: what is confirmed ends on the device.
         """
+        if action not in ONLY_SUBTRACTS:
+            self.journal.require_acting()
         state = self.journal.state()
         values = {plan.device: self._values(state, plan.device, confirm_s, then) for plan, _ in parts}
         scripts = {plan.device: self._script(action, plan, change).filled(**values[plan.device]) for plan, change in parts}
         changes = {plan.device: change for plan, change in parts}
         self._record(E.DEVICE_CHANGE_INTENDED, {name: self._intent(action, values[name], scripts[name], changes[name]) for name in scripts}, must=action not in ONLY_SUBTRACTS)  # fmt: skip  # noqa: E501
         if action not in ONLY_SUBTRACTS:
-            self.journal.require_acting()
             self.guard()
         outcomes = self._run(state, {name: (script,) for name, script in scripts.items()}, action)
         late = self._late()

@@ -106,6 +106,7 @@ class Stages:
     def apply(self, actor: str, stage: str) -> SiteState:
         """Begins to apply; the rest happens in the background. A plan that has moved becomes `stale` here already."""
         self.state()
+        self.journal.require_acting()
         with self._refusals_recorded(actor, "apply", stage):
             try:
                 state = self.journal.decide(lambda state, now: decide(state, ApplyStage(actor, stage, self._digest_now(state, stage)), now))
@@ -126,6 +127,7 @@ class Stages:
 
     def revert(self, actor: str, stage: str, reason: str) -> SiteState:
         """Begins to close, the supplements of the stage too; the rest happens in the background. Needs no votes: it only subtracts."""
+        self.journal.require_acting()
         self.do(RevertStage(actor, stage, reason))
         self.runner.revert(stage)
         for name in reversed(supplements(stage, self.journal.state().stages)):
