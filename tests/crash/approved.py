@@ -1,8 +1,9 @@
 """What may lie open on each device, folded from the plain events of the log by code that shares nothing with the product's.
 
 A *cover* is what one approved stage may have on one device. It is made by StageApplying (or StageResumed), after the votes
-have been counted here once more; while it *grows*, the stage may open what it covers; afterwards what lies there may only
-go. A cover ends with the read-back that says so, or with the layer of a cut-off.
+have been counted here once more; while it *grows*, intents to open what it covers count; afterwards what lies there may
+only go (or arrive, if its command was on its way). A cover ends with the read-back that says that it is closed, or with the
+layer of a cut-off.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import permutations
 from typing import Any
 
+Network = IPv4Network | IPv6Network
 Box = tuple[str, str, int, tuple[int, int] | None]
 Asked = tuple[str, str, str, int | None, str | None]  # of a probe: vantage point, destination, kind, port, source
 
@@ -77,7 +80,7 @@ class Approved:
         self.faults: list[str] = []
         self.states: dict[str, str] = {}  # stage → the last event that moved it
         self.may_pass: dict[str, set[Asked]] = {}  # stage → what its plan says becomes possible
-        self.unblocked = False  # people have agreed to take something off a block list
+        self.unblocked: list[Network] = []  # what two people, or its own end, took off the block list
         self.size = 0
         self._plans: dict[str, Mapping[str, Any]] = {}
         self._digests: dict[str, str] = {}
@@ -86,6 +89,8 @@ class Approved:
         self._roles: dict[str, set[str]] = {}
         self._quorums: dict[str, dict[str, int]] = {}
         self._resume_quorum: dict[str, int] = {}
+        self._asked: dict[str, str] = {}  # what needs a second person → who asked
+        self._blocked_until: dict[str, str] = {}
 
     def take_all(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
@@ -191,6 +196,8 @@ class Approved:
     def _DeviceChangeIntended(self, fact: Fact) -> None:
         cover = self.covers.get(str(fact.device), {}).get(str(fact.stage))
         action = fact.body["action"]
+        if action == "restore" and cover is not None and cover.lifts:
+            self._put_back(str(fact.device))
         if cover is None or not cover.grows or action not in ("open", "confirm", "loosen", "lift"):
             return
         change = fact.body.get("change") or {"openings": (), "releases": ()}
@@ -201,6 +208,14 @@ class Approved:
         if action in ("confirm", "lift"):
             cover.lasting |= boxes
             cover.lifted |= cover.lifts
+
+    def _put_back(self, device: str) -> None:
+        """A lift that failed gives back what open stages hold there: their votes stand."""
+        for cover in self.on(device):
+            if self.states.get(cover.stage) in ("StageOpened", "StagePartiallyOpened", "StageNarrowed"):
+                cover.intended |= set(cover.boxes)
+                cover.lasting |= set(cover.boxes)
+                cover.intended_guards |= cover.guards
 
     def _DeviceReadBack(self, fact: Fact) -> None:
         settles = fact.body.get("settles")
@@ -225,8 +240,10 @@ class Approved:
             for cover in covers.values():
                 cover.grows = False
 
-    def _EpochRaised(self, fact: Fact) -> None:
-        self._CutoffOrdered(fact)
+    def _DeviceFenced(self, fact: Fact) -> None:
+        """What was intended there before may not arrive any more."""
+        for cover in self.on(str(fact.device)):
+            cover.intended, cover.lasting, cover.intended_guards = set(), set(), set()
 
     def _StageReverted(self, fact: Fact) -> None:
         self._forget(str(fact.stage))
@@ -234,8 +251,44 @@ class Approved:
     def _StageEnded(self, fact: Fact) -> None:
         self._forget(str(fact.stage))
 
-    def _UnblockGranted(self, _fact: Fact) -> None:
-        self.unblocked = True
+    def _OpeningHandedOver(self, fact: Fact) -> None:
+        """A guard that was released for one stage, and that another open one needs as well, is held by that one."""
+        giver = self.covers.get(str(fact.device), {}).get(str(fact.stage))
+        taker = self.covers.get(str(fact.device), {}).get(str(fact.body["to"]))
+        names = set(fact.body["releases"])
+        if giver is None or taker is None or not names <= giver.guards:
+            self.faults.append(f"event {fact.seq}: {fact.stage} hands {sorted(names)} over, which nothing approves")
+            return
+        giver.guards -= names
+        taker.guards |= names
+
+    def _ExtensionRequested(self, fact: Fact) -> None:
+        self._asked[fact.body["extension"]] = fact.actor
+
+    def _ExtensionGranted(self, fact: Fact) -> None:
+        if self._asked.get(fact.body["extension"]) in (None, fact.actor):
+            self.faults.append(f"event {fact.seq}: {fact.actor} alone extends {fact.stage}")
+            return
+        for covers in self.covers.values():
+            if (cover := covers.get(str(fact.stage))) is not None and cover.ends:
+                cover.ends = fact.body["until"]
+
+    def _BlocklistApplied(self, fact: Fact) -> None:
+        self._blocked_until[fact.body["block"]] = fact.body.get("until") or ""
+
+    def _UnblockRequested(self, fact: Fact) -> None:
+        self._asked[fact.body["unblocking"]] = fact.actor
+
+    def _UnblockGranted(self, fact: Fact) -> None:
+        if "unblocking" in fact.body:
+            fair = self._asked.get(fact.body["unblocking"]) not in (None, fact.actor)
+        else:
+            until = self._blocked_until.get(fact.body["block"], "")
+            fair = bool(until) and datetime.fromisoformat(fact.at) >= datetime.fromisoformat(until)
+        if not fair:
+            self.faults.append(f"event {fact.seq}: {fact.body} is taken off the block list by nobody who may")
+            return
+        self.unblocked += [ip_network(text) for text in fact.body["networks"]]
 
     def _no_more(self, stage: str) -> None:
         for covers in self.covers.values():

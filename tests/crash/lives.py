@@ -13,10 +13,12 @@ from typing import Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.adapters.spool import Spool
+from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.ports import Target
+from orchestrator.service.acting import LEASE_S
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.cutoff import Cutoff, Order, Surroundings
 from orchestrator.service.pack_making import make_pack
@@ -28,10 +30,12 @@ from tests.service.reopening import PLANNER, key_of, valmont
 Life = Callable[[Line, Path], None]
 ENDS_WITHIN_S = 60.0
 ROUNDS = 4  # of chores, after a restart
+LOOKS = 6  # at a lease that somebody holds
+SERVER, OTHER = "server-1", "server-2"
 
 
-def server(line: Line, state: Path) -> Stages:
-    """A server that has just been started; it has not looked at what an earlier one left."""
+def server(line: Line, state: Path, name: str = SERVER) -> Stages:
+    """A server as it is wired, before its start."""
     log = AnnouncedLog(line, SqliteLog(state / "log.sqlite", head_file=state / "log.head"))
     spool, clock, devices = Spool(state / "spool"), DistantClock(line), DistantDevices(line)
     spool.allocate()
@@ -48,36 +52,75 @@ def server(line: Line, state: Path) -> Stages:
             take_in=lambda: spool.holds_something() and spool.merge_into(log),
             wait=clock.wait,
             raise_epoch=lambda known: int(line.ask("epoch", known)),
+            lease=SqliteLease(state / "log.sqlite"),
+            server=name,
+            elapsed=lambda: clock.now().timestamp(),
         ),
         PLANNER,
     )
 
 
-def doing(verb: Callable[[Stages], object]) -> Life:
+def started(line: Line, state: Path, name: str = SERVER) -> Stages:
+    """It acts, and has taken up what it found. After a server that hangs, it waits until that one's lease has run out."""
+    stages = server(line, state, name)
+    acting = stages.runner.acting
+    for _ in range(LOOKS):
+        if acting.turn():
+            break
+        stages.collaborators.wait(LEASE_S / 2)
+    acting.wait(ENDS_WITHIN_S)
+    assert acting.acts, f"{name} does not act; {acting.who} does"
+    return stages
+
+
+def doing(verb: Callable[[Stages], object], name: str = SERVER) -> Life:
     """A server that is asked one thing, and does it to the end."""
 
     def life(line: Line, state: Path) -> None:
-        stages = server(line, state)
+        stages = started(line, state, name)
+        finish(stages)
         verb(stages)
-        _finish(stages)
+        finish(stages)
 
     return life
 
 
 def taking_up(line: Line, state: Path) -> None:
     """A start: what an earlier server left is taken up, and the chores are done until nothing is left to do."""
-    stages = server(line, state)
-    stages.runner.recover()
-    _finish(stages)
+    _take_up(line, state, SERVER)
+
+
+def taking_over(line: Line, state: Path) -> None:
+    """The same by another server."""
+    _take_up(line, state, OTHER)
+
+
+def _take_up(line: Line, state: Path, name: str) -> None:
+    stages = started(line, state, name)
+    finish(stages)
     for number in range(1, ROUNDS + 1):
         stages.runner.chores.turn(now=number * 1e6)
-        _finish(stages)
+        finish(stages)
 
 
-def _finish(stages: Stages) -> None:
-    assert stages.runner.wait(ENDS_WITHIN_S), "it does not end"
-    if stages.runner.failures:
-        raise stages.runner.failures[0]
+def finish(stages: Stages) -> None:
+    """Until everything that was begun has ended. Raises what it raised."""
+    while not (_idle(stages.runner.wait(ENDS_WITHIN_S)) and _idle(stages.reisolating.wait(ENDS_WITHIN_S))) or _busy(stages):
+        continue
+    failures = [*stages.runner.failures, *stages.reisolating.failures]
+    if failures:
+        raise failures[0]
+    wrong = [f"{chore.name}: {chore.failure}" for chore in stages.runner.chores.all if chore.failure]
+    assert not wrong, wrong
+
+
+def _idle(ended: bool) -> bool:
+    assert ended, "it does not end"
+    return ended
+
+
+def _busy(stages: Stages) -> bool:
+    return any(thread.is_alive() for thread in (*stages.runner._threads, *stages.reisolating._threads))
 
 
 def cutting(profile: str) -> Life:

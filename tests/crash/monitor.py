@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network
 
 from orchestrator.domain.layer import ICMP, ICMPV6, TCP, UDP
 from orchestrator.domain.network import Prefix
@@ -38,9 +39,20 @@ class Monitor:
         self.open_uncovered: list[str] = []
         self.wrong: list[str] = []
         self._seen: dict[str, _Seen] = {}
+        self._by_hand: dict[str, set[Box]] = {}  # what a colleague had opened before, until it is closed
+        for name, machine in hospital.machines.items():
+            covered = {one for cover in approved.on(name) for one in cover.boxes}
+            self._by_hand[name] = {box(element) for element in machine.opened} - covered
         self.look("at the start")
         self.open_uncovered.clear()
         self.wrong.clear()
+
+    def memory(self) -> dict[str, _Seen]:
+        """What was seen last; `recall` takes it as seen again."""
+        return dict(self._seen)
+
+    def recall(self, seen: Mapping[str, _Seen]) -> None:
+        self._seen = dict(seen)
 
     def look(self, when: str, now: datetime | None = None) -> None:
         """At every device."""
@@ -58,8 +70,8 @@ class Monitor:
             self.open_uncovered.append(f"{when}: {name} has its layer off, and no vote lifts it")
         if before.slots - seen.slots and not any(cover.lifted for cover in lifting):
             self.open_uncovered.append(f"{when}: {name} has lost the layer {sorted(before.slots - seen.slots)}")
-        free = [net for net in before.blocked if not any(net.version == now_.version and net.subnet_of(now_) for now_ in seen.blocked)]  # type: ignore[arg-type]
-        if free and not (self.approved.unblocked or lifting):
+        free = [one for one in before.blocked if not _within(one, (*seen.blocked, *self.approved.unblocked))]
+        if free and not lifting:
             self.open_uncovered.append(f"{when}: {name} blocks {', '.join(map(str, free))} no longer")
         if (before.epoch or 0) > (seen.epoch or 0) and not any(cover.lifted for cover in lifting):
             self.wrong.append(f"{when}: the epoch of {name} fell from {before.epoch} to {seen.epoch}")
@@ -68,11 +80,14 @@ class Monitor:
         self._seen[name] = seen
 
     def _openings(self, name: str, when: str, before: _Seen, seen: _Seen, covers: list[Cover]) -> None:
+        self._by_hand[name] &= set(seen.boxes)
         for found, deadline in seen.boxes.items():
+            if found in self._by_hand[name]:
+                continue
             over_it = [cover for cover in covers if found in cover.boxes]
             if not over_it:
                 self.open_uncovered.append(f"{when}: {name} holds {_text(found)} open, which nothing approves")
-            elif found not in before.boxes and not any(cover.grows and found in cover.intended for cover in over_it):
+            elif found not in before.boxes and not any(found in cover.intended for cover in over_it):
                 self.open_uncovered.append(f"{when}: {name} opened {_text(found)} without a present intent in the log")
             elif deadline is None and before.boxes.get(found, 0.0) is not None and not any(found in cover.lasting for cover in over_it):
                 self.open_uncovered.append(f"{when}: {name} made {_text(found)} lasting without an intent in the log")
@@ -80,7 +95,7 @@ class Monitor:
             over_it = [cover for cover in covers if guard in cover.guards]
             if not over_it:
                 self.open_uncovered.append(f"{when}: {name} has released {guard}, which nothing approves")
-            elif guard not in before.guards and not any(cover.grows and guard in cover.intended_guards for cover in over_it):
+            elif guard not in before.guards and not any(guard in cover.intended_guards for cover in over_it):
                 self.open_uncovered.append(f"{when}: {name} released {guard} without a present intent in the log")
 
     def laid(self, name: str) -> None:
@@ -98,13 +113,14 @@ class Monitor:
         return min(deadlines, default=None)
 
     def temporary(self) -> list[str]:
-        """What has a deadline, anywhere."""
-        return [
-            f"{name}: {what}"
-            for name, machine in self.hospital.machines.items()
-            for what, deadline in (*machine.opened.items(), *machine.released.items(), ("the layer is off", machine.loosened_until))
-            if deadline is not None
-        ]
+        """What has a deadline, anywhere, and is not open until an approved end."""
+        found = []
+        for name, machine in self.hospital.machines.items():
+            until = {one for cover in self.approved.on(name) if cover.ends for one in cover.boxes}
+            found += [f"{name}: {what}" for what, deadline in machine.opened.items() if deadline is not None and box(what) not in until]
+            found += [f"{name}: {guard}" for guard, deadline in machine.released.items() if deadline is not None]
+            found += [f"{name}: the layer is off"] if machine.loosened_until is not None else []
+        return found
 
     def packets(self, when: str) -> int:
         """Asks the hospital for a packet of every flow of every stage; those of no covered stage must not pass. How many passed."""
@@ -135,6 +151,22 @@ def _see(machine: SimulatedDevice) -> _Seen:
         machine.epoch,
         machine.loosened_until is not None,
     )
+
+
+def _within(one: Prefix, networks: Iterable[Prefix]) -> bool:
+    """By parts, too: what was blocked as a whole may have been taken off in halves."""
+    left = [one]
+    for network in networks:
+        left = [part for piece in left for part in _without(piece, network)]
+    return not left
+
+
+def _without(piece: Prefix, network: Prefix) -> list[Prefix]:
+    if isinstance(piece, IPv4Network) and isinstance(network, IPv4Network) and piece.overlaps(network):
+        return [] if piece.subnet_of(network) else list(piece.address_exclude(network))
+    if isinstance(piece, IPv6Network) and isinstance(network, IPv6Network) and piece.overlaps(network):
+        return [] if piece.subnet_of(network) else list(piece.address_exclude(network))
+    return [piece]
 
 
 def _text(found: Box) -> str:

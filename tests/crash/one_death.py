@@ -54,6 +54,7 @@ class Verdict:
 def points_of(operation: Operation, world: World) -> list[Point]:
     """Every point that the operation reaches when nobody kills it, in each of its forms. Raises AssertionError when it fails."""
     world.reset()
+    operation.earlier(world)
     ended = world.run(operation.act)
     assert ended.code == 0, f"{operation.name} fails by itself: {ended.said}"
     assert not world.monitor.open_uncovered, world.monitor.open_uncovered
@@ -70,6 +71,7 @@ def die(operation: Operation, point: Point, world: World, *, waits: bool) -> Ver
     """`waits`: the new server starts only when every window is over."""
     verdict = Verdict(operation.name, str(point))
     world.reset()
+    operation.earlier(world)
     ended = world.run(operation.act, until=point)  # 1
     verdict.died = ended.killed
     if not ended.killed:
@@ -121,7 +123,7 @@ def _settled(world: World, verdict: Verdict) -> None:
         if status.state in (StageState.REVERTED, StageState.SUSPENDED, StageState.STALE):
             verdict.left_open += _held(world, state, status.name)
     for name, machine in world.hospital.machines.items():
-        there = {box(element) for element, deadline in machine.opened.items() if deadline is None}
+        there = {box(element) for element in machine.opened}
         missing = {box(element) for element in state.device(name).opened} - there
         verdict.wrong += [f"{name} does not hold {found}, which the log says is open" for found in missing]
 

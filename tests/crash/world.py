@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.domain.events import NewEvent
 from orchestrator.domain.probes import Probe
@@ -76,6 +77,7 @@ class World:
         self._machines = {name: at_rest(machine) for name, machine in reopening.hospital.machines.items()}
         self._kept, self._questions = kept, questions
         self._late: list[Callable[[], object]] = []
+        self._lease: SqliteLease | None = None
         template = directory / "template"
         template.mkdir(parents=True)
         with SqliteLog(template / "log.sqlite", head_file=template / "log.head") as log:
@@ -84,15 +86,25 @@ class World:
         self.reset()
 
     def reset(self) -> None:
+        self._let_go()
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.copytree(self.directory / "template", self.state)
         self.time, self.epoch = self._start, self._first_epoch
         self._put_back(self._machines)
         self._late.clear()
-        self._seen_size = 0
         self.approved = Approved()
         self._follow()
         self.monitor = Monitor(self.hospital, self.approved, kept=self._kept, questions=self._questions)
+
+    def hold_the_lease(self, server: str) -> None:
+        """As a server that hangs: its process lives, it acts on the log, and does nothing any more."""
+        self._lease = SqliteLease(self.state / "log.sqlite")
+        assert self._lease.acquire(f"{server} 0000", self._lease.seen()) is not None
+
+    def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
 
     # --- an orchestrator lives and dies ------------------------------------------------------------------------
 
@@ -190,7 +202,7 @@ class World:
 
         def arrive() -> Any:
             answer = next(self.hospital.run({target: [script]}, credential=credential, deadline_s=deadline_s, verb=verb))[0]
-            if json.loads(script.text)["verb"] == "lay":
+            if verb == "cutoff" and json.loads(script.text)["verb"] == "lay":
                 self.monitor.laid(target.device)
             return answer
 
@@ -223,16 +235,13 @@ class Alternative:
     def __enter__(self) -> None:
         world = self._world
         self._machines = {name: at_rest(machine) for name, machine in world.hospital.machines.items()}
-        self._time = world.time
+        self._time, self._seen = world.time, world.monitor.memory()
 
     def __exit__(self, *_: object) -> None:
         world = self._world
         world._put_back(self._machines)
         world.time = self._time
-        found = world.monitor.open_uncovered, world.monitor.wrong
-        world.monitor = Monitor(world.hospital, world.approved, kept=world._kept, questions=world._questions)
-        world.monitor.open_uncovered += found[0]
-        world.monitor.wrong += found[1]
+        world.monitor.recall(self._seen)
 
 
 def facts(database: Path, start: int) -> Iterator[Fact]:
