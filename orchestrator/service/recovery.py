@@ -106,7 +106,7 @@ class Recovery:
             closed = ""
             if seen.observed is not None and (change := self._unconfirmed(name, seen.observed)) is not None:
                 self._close(name, change)
-                closed = f", {len(change.openings)} openings" + (f" and {', '.join(change.releases)}" if change.releases else "")
+                closed = f" ({len(change.openings)} openings" + "".join(f", {guard}" for guard in change.releases) + " closed)"
                 seen = self._drift.read([name])[name]
             wrong = [seen.why] if seen.observed is None else self._wrong(name, seen.observed)
             step = "unknown" if seen.observed is None else "refused" if wrong else "applied"
@@ -116,7 +116,7 @@ class Recovery:
             }  # fmt: skip
             self._record(E.DEVICE_READ_BACK, name, body)
             said = {"applied": "it is as the log says", "unknown": "it cannot be read", "refused": "; ".join(wrong)}[step]
-            did.append(f"read {name} back, of whose last command nothing was known: {said}" + (f" (closed{closed})" if closed else ""))
+            did.append(f"read {name} back, of whose last command nothing was known: {said}{closed}")
         return did
 
     def _unconfirmed(self, name: str, seen: Observed) -> DeviceChange | None:
