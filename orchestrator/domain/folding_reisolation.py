@@ -21,7 +21,8 @@ def _reisolation_ordered(state: SiteState, event: Event) -> SiteState:
         stages, tuple((str(stage), str(flow), str(partner), str(where)) for stage, flow, partner, where in body.get("takes", ())),
         tuple(body.get("notes", ())), body.get("block") or "", rehearsal=body.get("rehearsal") is True,
     )  # fmt: skip
-    return replace(state, reisolations={**state.reisolations, ordered.id: ordered})
+    interrupted = {name: item for name, item in state.interrupted.items() if name not in stages}  # not resumed with the rest
+    return replace(state, reisolations={**state.reisolations, ordered.id: ordered}, interrupted=interrupted)
 
 
 def _reisolation_checked(state: SiteState, event: Event) -> SiteState:
