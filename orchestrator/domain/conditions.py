@@ -77,7 +77,7 @@ def unmet(state: SiteState, stage: Stage, now: datetime) -> Iterator[Unmet]:
         yield from _unmet_resumption(state, now)
         return
     if stage.lifts:
-        yield from lift_conditions.unmet(state, now)
+        yield from lift_conditions.unmet_beside(state, now)
     concerned = asked_for(state, stage)
     yield from unmet_predecessors(state, stage, now, [flow for flow, _ in concerned if flow is not None])
     yield from gate_answers.unmet(gates(state, stage, now), concerned)
@@ -119,11 +119,12 @@ def unmet_attestations(state: SiteState, concerned: Sequence[Conversation], now:
 def unmet_predecessors(state: SiteState, stage: Stage, now: datetime, flows: Collection[str] | None = None) -> Iterator[Unmet]:
     """The stages that must be open before this one, and are not, or not for long enough. `flows`: of what is opened now
     (None: all that the stage declares); a predecessor of others only holds nothing back."""
+    if stage.lifts:  # it waits for all stages, open or deferred
+        yield from (item for _, item in lift_conditions.unmet_stages(state))
+        return
     opened = stage.flows if flows is None else tuple(name for name in stage.flows if name in flows)
     for needed in stage.requires:
         confined = tuple(name for name in needed.flows if name in opened)
-        if stage.lifts:
-            continue  # it asks all stages, and in its own words
         found = predecessor_lack(state, needed.stage, needed.open_for, now) if confined or not needed.flows else None
         if found is not None:
             what, advice, wait = found

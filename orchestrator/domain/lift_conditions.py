@@ -23,13 +23,17 @@ _DECIDED = frozenset({ConversationState.DEFERRED, ConversationState.ENDED})
 _SETTLED = frozenset({StageState.OPEN, StageState.ENDED, StageState.DEFERRED})
 
 
-def unmet(state: SiteState, now: datetime) -> Iterator[Unmet]:
-    """Beside the gates."""
+def unmet_stages(state: SiteState) -> Iterator[tuple[str, Unmet]]:
+    """The stages that nobody has opened or deferred, by name."""
     policy = state.ratified.policy if state.ratified is not None else None
     for other in policy.stages if policy is not None else ():
         if not other.lifts and (what := _lack(state, other.name)):
             advice = f"open {other.name}, or: orchestrator stage defer {other.name} --reason TEXT"
-            yield Unmet("predecessor-not-open", what, advice)
+            yield other.name, Unmet("predecessor-not-open", what, advice)
+
+
+def unmet_beside(state: SiteState, now: datetime) -> Iterator[Unmet]:
+    """Indicators of compromise that are open, and what is blocked and has not been accepted by name."""
     yield from indicators.unmet(state, now)
     taken = {item.name for item in accepted(state)}
     for name in blocked(state):

@@ -86,6 +86,18 @@ def lifted_devices(state: SiteState) -> tuple[Device, ...]:
     return tuple(device for device in site.devices if state.device(device.name).slots or state.device(device.name).blocked)
 
 
+def says_the_same(state: SiteState, voted: Plan) -> bool:
+    """Whether the plan would still name the same devices, differences and deferred stages; the site's own rules are not read."""
+    ratified, lift = conditions.in_force(state), voted.lift
+    return lift is not None and (
+        (voted.policy_digest, voted.inventory_digest) == (ratified.policy_digest, ratified.inventory_digest)
+        and {device.device for device in voted.devices} == {device.name for device in lifted_devices(state)}
+        and lift.accepted == lift_conditions.accepted(state)
+        and lift.blocked == lift_conditions.blocked(state)
+        and lift.deferred == tuple(_deferred(state, ratified.policy))
+    )
+
+
 def is_accepted(difference: str, accepted: Sequence[str]) -> bool:
     """Whether the name, or the whole pair of zones that it belongs to, has been accepted."""
     return difference in accepted or difference.partition(":")[0] in accepted
@@ -97,7 +109,7 @@ def is_accepted(difference: str, accepted: Sequence[str]) -> bool:
 def difference_of(cell: Cell) -> str:
     """The name of what a question is about: `internet-to-dmz-in:tcp/22`."""
     probe = cell.probe
-    transport = "tcp" if probe.kind in ("http", "transaction") else probe.kind
+    transport = {"http": "tcp", "transaction": "tcp", "tls": "tcp", "dns": "udp"}.get(probe.kind, probe.kind)
     return f"{cell.from_zone}-to-{cell.to_zone}:{transport}{f'/{probe.port}' if probe.port else ''}"
 
 

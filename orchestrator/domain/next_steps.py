@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain import conditions, eligibility, gate_answers, plannable, stages
+from orchestrator.domain import conditions, eligibility, gate_answers, lift_conditions, plannable, stages
 from orchestrator.domain.duties import ROLES_OF, Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.gate_answers import Conversation
@@ -34,7 +34,7 @@ HOW_FR = (
     " puis l'ordre de la politique"
 )
 _RANK = {Level.LOW: 0, Level.MEDIUM: 1, Level.HIGH: 2, Level.VITAL: 3}
-_NEVER = ("lift-needs-its-own-plan", "windows-not-yet")  # this version plans neither
+_NEVER = ("windows-not-yet",)  # this version does not plan them
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Looking:
             step=step,
             advice=advice,
             votes=self._votes(stage, StageStatus(stage.name) if step == "plan" else status),
-            openings=tuple(sorted((self._opening(stage, pair) for pair in ready), key=_order)),
+            openings=tuple(sorted((self._opening(stage, pair) for pair in ready if pair[0] is not None), key=_order)),
             held=held,
             lacks=lacks,
             quickest=min(possible, key=lambda lack: lack.lifted_at or self._now, default=None),
@@ -196,7 +196,7 @@ class _Looking:
 
     def _lacks(self, stage: Stage, status: StageStatus, conversations: tuple[Conversation, ...]) -> Iterator[Lack]:
         state, now = self._state, self._now
-        for needed in stage.requires:
+        for needed in stage.requires if not stage.lifts else ():
             confined = stage.model_copy(update={"requires": (needed,)})
             for unmet in conditions.unmet_predecessors(state, confined, now):
                 yield self._waits(unmet, needed.stage, needed.open_for)
@@ -210,13 +210,14 @@ class _Looking:
                 yield self._usual(unmet, never=over)
         for unmet in conditions.unmet_attestations(state, conversations, now):
             yield self._usual(unmet)
-        if stage.lifts:
-            unmet = Unmet(_NEVER[0], "lifting the layer is not planned by this version", "keep it; the stages before it are not held back")
-            yield Lack(unmet, None, exact=True, never=True)
+        for before, unmet in lift_conditions.unmet_stages(state) if stage.lifts else ():
+            yield self._waits(unmet, before, timedelta(0))
+        for unmet in lift_conditions.unmet_beside(state, now) if stage.lifts else ():
+            yield self._usual(unmet)
         closing = tuple(name for name in stage.flows if self._policy.flow(name).on_expiry == "close")
         if closing:
             message = "dated windows that close by themselves are not applied by this version"
-            yield Lack(Unmet(_NEVER[1], message, "leave it closed", flows=closing), None, exact=True, never=True)
+            yield Lack(Unmet(_NEVER[0], message, "leave it closed", flows=closing), None, exact=True, never=True)
         yield from self._no_quorum(stage, status)
 
     def _not_planned(self, stage: Stage, status: StageStatus, ready: list[Conversation]) -> Iterator[Lack]:
@@ -314,7 +315,7 @@ class _Looking:
 
     def _opening(self, stage: Stage, pair: Conversation) -> Opening:
         flow, partner = pair
-        assert flow is not None  # a stage that opens nothing itself is never ready here
+        assert flow is not None  # a stage that lifts the layer opens none
         assert partner is not None
         application = self._policy.application(self._policy.flow(flow).application)
         return Opening(stage.name, flow, partner, application.name, application.criteria)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from orchestrator.domain.conditions import declared, in_force
 from orchestrator.domain.layer import ordered
+from orchestrator.domain.lift_planning import lifted_devices, says_the_same
 from orchestrator.domain.plan import Plan, RenderedScript, Window
 from orchestrator.domain.planning import plan_stage
 from orchestrator.domain.profiles import layers_in_force
@@ -20,6 +21,12 @@ _SILENT = RenderedScript(kind="shell", command="", text="")
 
 def obstacle(state: SiteState, stage: str, partners: Collection[str]) -> Unmet | None:
     """Why no plan of the stage for these partners can be made, whatever its conditions say; None when one can."""
+    if declared(state, stage).lifts:
+        return (
+            None
+            if lifted_devices(state)
+            else Unmet("nothing-is-cut", "no device holds a layer: there is nothing to lift", "orchestrator status")
+        )
     try:
         plan = _silent(state, stage, partners)
     except Refused as refusal:
@@ -36,6 +43,8 @@ def moved(state: SiteState, status: StageStatus) -> str:
         return ""
     if in_force(state).keys_since > status.planned_seq:
         return f"the people's keys have been ratified anew since {status.name} was planned"
+    if voted.lifts:
+        return "" if says_the_same(state, voted) else f"what {status.name} was planned on has moved"
     try:
         now = _silent(state, status.name, voted.partners, voted.window)
     except Refused as refusal:

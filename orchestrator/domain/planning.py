@@ -97,10 +97,10 @@ def plan_stage(
     nothing else may come to depend on it. `blocked` is the block list: what it covers in part is opened and not asked.
 
     Raises Refused: `nothing-is-cut`, `no-path`, `mixed-expiry`, `ends-with-another`, `untrusted-device`, `coarse-behind-flow`,
-    `composition`, `lift-needs-its-own-plan`, `blocked`.
+    `composition`, `blocked`.
     """
     if stage.lifts:
-        raise Refused(f"{stage.name} lifts the layer: it opens no flow", rule="lift-needs-its-own-plan")
+        raise ValueError(f"{stage.name} lifts the layer: it opens no flow (lift_planning.py)")
     if not any(layers_in_force.values()):
         raise Refused("no device holds a layer of ours: there is nothing to reopen", rule="nothing-is-cut", advice="orchestrator status")
     before = Containment(layers_in_force, already_open, already_released or {})

@@ -177,9 +177,8 @@ def test_a_lift_waits_for_every_stage_that_is_neither_open_nor_deferred() -> Non
     reopening = after_the_cut(LIFELINES)
     defer(reopening, *OTHERS[:-1])
     reopening.evidence(LIFT)
-    reopening.stages.plan("eng-1", LIFT)
     with pytest.raises(Refused) as refusal:
-        reopening.vote("commander", LIFT)
+        reopening.stages.plan("eng-1", LIFT)
     assert refusal.value.rule == "predecessor-not-open"
     assert "P7-public" in str(refusal.value)
     defer(reopening, OTHERS[-1])

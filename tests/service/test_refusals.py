@@ -335,5 +335,5 @@ def test_names_that_nobody_bears() -> None:
         reopening.stages.plan("nobody", LIFELINES)
     with refused("role", NotAllowed):
         reopening.stages.plan("auditor", LIFELINES)
-    with refused("lift-needs-its-own-plan"):
-        after_the_cut().stages.planner.plan(reopening.stages.state(), "P8-lift")
+    with refused("predecessor-not-open"):
+        reopening.stages.plan("eng-1", "P8-lift")

@@ -151,7 +151,6 @@ def test_nothing_is_planned_where_nothing_is_cut_and_flows_that_end_differently_
     assert refused(chosen, {}) == "nothing-is-cut"
     assert refused(chosen, laid(chosen, "all")) == "mixed-expiry"
     assert planned(chosen, laid(chosen, "all"), chosen.stages[1]).devices[0].confirm.command == "until"
-    assert refused(chosen, laid(chosen, "all"), stage(lifts=True)) == "lift-needs-its-own-plan"
 
 
 # --- probes ---------------------------------------------------------------------------------------------------------
