@@ -14,6 +14,7 @@ from orchestrator.api import (
     routes_blocks,
     routes_delegations,
     routes_differences,
+    routes_drift,
     routes_next,
     routes_records,
     routes_reisolations,
@@ -57,6 +58,7 @@ def create_app(stages: Stages) -> FastAPI:
         routes_next,
         routes_reisolations,
         routes_blocks,
+        routes_drift,
     ):
         app.include_router(routes.router)
     problems.install(app)

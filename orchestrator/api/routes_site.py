@@ -22,7 +22,18 @@ def health(stages: TheStages) -> dict[str, Any]:
     """Without a token. `ok` is false when the log cannot be read or a run ended in a way that no rule foresees."""
     state = stages.journal.state()
     failures = [f"{type(failure).__name__}: {failure}" for failure in stages.runner.failures]
-    return {"ok": not failures, "log_size": state.seq + 1, "ratified": state.ratified is not None, "failures": failures}
+    acting = stages.runner.acting
+    chores = {chore.name: chore.failure for chore in stages.runner.chores.all if chore.failure}
+    return {
+        "ok": not failures,
+        "log_size": state.seq + 1,
+        "ratified": state.ratified is not None,
+        "failures": failures,
+        "chores": chores,
+        "server": acting.name,
+        "acts": acting.acts,
+        "acting": acting.who or None,
+    }
 
 
 @router.get("/rules")

@@ -16,12 +16,15 @@ from orchestrator.domain.plain_text import plain
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.service.stages import Stages
+from orchestrator.service.unknown import away, concerned
 
 router = APIRouter(prefix="/v1/stages", tags=["stages"])
 
 
 def _shown(stages: Stages, state: SiteState, stage: str) -> dict[str, Any]:
-    return views.stage(state, conditions.declared(state, stage), stages.journal.now())
+    """`unknown`: the devices that cannot be read, since when, and how often they were tried."""
+    unknown = away(state, stages.runner.unknown.tries.values(), concerned(state, stage))
+    return {**views.stage(state, conditions.declared(state, stage), stages.journal.now()), "unknown": unknown}
 
 
 @router.get("")

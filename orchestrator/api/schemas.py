@@ -136,6 +136,16 @@ class UnblockRequest(Wire):
     reason: Annotated[Note, Field(min_length=1)]
 
 
+class DriftRepairRequest(Wire):
+    devices: Annotated[list[Short], Field(min_length=1, max_length=1000)] | None = Field(default=None, description="default: all")
+
+
+class DriftAcceptance(Wire):
+    device: Short
+    section: Short
+    reason: Annotated[Note, Field(min_length=1)]
+
+
 class LogbookRequest(Wire):
     text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
     stage: Short | None = None

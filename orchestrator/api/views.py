@@ -33,8 +33,19 @@ def posture(state: SiteState, now: datetime) -> Json:
         "inventory_digest": state.ratified.inventory_digest if state.ratified else None,
         "last_cutoff": {"profile": cutoff.profile, "epoch": cutoff.epoch, "at": cutoff.at, "verdict": cutoff.verdict} if cutoff else None,
         "waivers": [waiver(state, standing, now) for standing in state.waivers_in_force(now)],
+        "drift": drift(state),
+        "server": state.watched.server.name if state.watched.server else None,
         "log_size": state.seq + 1,
     }
+
+
+def drift(state: SiteState) -> list[Json]:
+    """In short, what was found last and stands: `GET /v1/drift` says what it is."""
+    return [
+        {"device": status.device, "since": status.since, "found": len(status.found), "more": any(item.more for item in status.found)}
+        for status in state.watched.drift.values()
+        if status.found
+    ]
 
 
 def stage_line(state: SiteState, stage: Stage, now: datetime) -> Json:

@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "monitor": ("orchestrator.cli.monitor", "record what a monitor says"),
     "care": ("orchestrator.cli.care", "probe whether care goes on, and record it"),
     "waiver": ("orchestrator.cli.waiver", "request, grant and end waivers of gates"),
+    "drift": ("orchestrator.cli.drift", "what the devices hold that the log does not say; repair it"),
     "delegation": ("orchestrator.cli.delegation", "lend roles of yours for a while, take that back, see who stands in"),
     "logbook": ("orchestrator.cli.logbook", "write into the logbook"),
     "login": ("orchestrator.cli.login", "prove who you are with your SSH key"),

@@ -21,6 +21,10 @@ def of_stage(stage: Json) -> str:
     lines = [_rehearsal(stage)] if stage["rehearsal"] else []
     lines.append(f"{stage['stage']}: {stage['state']}" + (f" ({stage['detail']})" if stage["detail"] else ""))
     lines.append(f"  {stage['title']['en']} · {stage['title']['fr']}")
+    lines += [
+        f"  UNKNOWN {one['device']} since {one['since']}, tried {one['tries']} times, last {one['last']}: {one['why']}"
+        for one in stage["unknown"]
+    ]
     lines += [f"  waits: {unmet['message']} [{unmet['rule']}]" for unmet in stage["unmet"]]
     lines += waived(stage)
     if plan := stage["plan"]:

@@ -9,13 +9,16 @@ import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.cli.exit_codes import OK
 from orchestrator.domain.plain_text import shown
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import StateDirectory, state_directory
+
+if TYPE_CHECKING:
+    from orchestrator.domain.state import SiteState
 
 _POSTURES = {"verified": "isolated", "partial": "partially-isolated", "running": "isolating"}
 
@@ -71,8 +74,31 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
             {"id": w.id, "stage": w.stage, "gate": w.gate, "partner": w.partner, "until": w.until, "granted_by": w.granted_by}
             for w in site.waivers_in_force(now)
         ]
+        told.update(_watched(site))
         told["devices"] = {name: {"step": device.step, "slots": sorted(device.slots)} for name, device in site.devices.items()}
     return told
+
+
+def _watched(site: SiteState) -> dict[str, Any]:
+    """What the log says of drift, of devices that cannot be read, and of which server acts. `tries`: as many at least."""
+    from orchestrator.domain.device_step_states import DeviceStepState
+
+    watched = site.watched
+    unknown = [
+        {
+            "device": device.name,
+            "since": device.since,
+            "tries": tried.tries if (tried := watched.unreachable.get(device.name)) is not None and tried.since == device.since else 0,
+        }
+        for device in site.devices.values()
+        if device.step is DeviceStepState.UNKNOWN
+    ]
+    drift = [
+        {"device": status.device, "since": status.since, "found": [item.text for item in status.found]}
+        for status in watched.drift.values()
+        if status.found
+    ]
+    return {"server": watched.server.name if watched.server is not None else None, "drift": drift, "unknown": unknown}
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -80,7 +106,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
     cutoff = found["last_cutoff"]
     if cutoff is None:
-        return [*told, "cut-off   none recorded here", *waived(found)]
+        return [*told, "cut-off   none recorded here", *watched(found), *waived(found)]
     told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
     for device in cutoff["devices"]:
         detail = f" — {device['detail']}" if device["step"] != "applied" else ""
@@ -89,7 +115,17 @@ def lines(found: dict[str, Any]) -> list[str]:
     told += [f"  open      {point}" for point in cutoff["open"]]
     told += [f"  warning   {warning}" for warning in cutoff["warnings"]]
     told += [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]
-    return told + waived(found)
+    return told + watched(found) + waived(found)
+
+
+def watched(found: dict[str, Any]) -> list[str]:
+    """Devices that cannot be read, and what is on others that the log does not say."""
+    told = [f"server    {found['server']} acts"] if found.get("server") else []
+    for device in found.get("unknown", []):
+        told.append(f"unknown   {device['device']} since {device['since']}, tried {device['tries']} times or more")
+    for device in found.get("drift", []):
+        told += [f"drift     {device['device']} since {device['since']}: {text}" for text in device["found"]]
+    return told
 
 
 def waived(found: dict[str, Any]) -> list[str]:
