@@ -156,7 +156,8 @@ def probe_of(site: Site, purpose: Purpose, question: Question, way: Way, *, abou
     vantage, kind = owner_of(site, asking), answer_kind(site, asked, question.service)
     if vantage is None or kind is None or not can_be_asked(site, question):
         return None
-    target, port = asked, question.service.ports[0] if question.service.ports else None
+    declared = _declared(site, asked, question.service)  # of a range of ports, the one that somebody answers on
+    target, port = asked, declared.port if declared is not None else None
     published = publication(site, question, way)
     if published is not None:
         target, port = published.public, published.port
