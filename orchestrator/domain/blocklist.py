@@ -45,9 +45,9 @@ def require_allowed(ratified: Ratified, networks: Iterable[Prefix], although: Co
             raise UnknownName(f"there is no partner {name!r}", advice=f"kept are {', '.join(sorted(kept_partners(policy))) or 'none'}")
     listed = tuple(networks)
     for rule, what, forbidden in (
-        ("block-management", "the management network: it is the way in", _management(site)),
-        ("block-care", "what a care assertion needs", _care(site, policy)),
-        ("block-inside", "the hospital itself", _inside(site)),
+        ("block-management", "the management network: it is the way in", tuple(_management(site))),
+        ("block-care", "what a care assertion needs", tuple(_care(site, policy))),
+        ("block-inside", "the hospital itself", tuple(_inside(site))),
     ):
         for network in listed:
             met = next((own for own in forbidden if _meet(own, network)), None)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from orchestrator.domain import conditions, decide_blocklist
 from orchestrator.domain.blocklist import within
+from orchestrator.domain.compile import without_prefixes
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import Observed, networks_in_order
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
+from orchestrator.domain.network import Prefix
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.state import SiteState
 from orchestrator.ports import Credential, DeviceStep
@@ -35,7 +37,7 @@ class Blocking:
         """Devices that still block what has been taken off the list. What somebody else has put there is drift, and stays."""
         if state.ratified is None or state.posture is SitePosture.ISOLATING:
             return ()  # a cut-off is at work on the devices: it comes first
-        ever = networks_in_order(network for block in state.blocks.values() for network in block.networks)
+        ever = _ever(state)
         return tuple(
             device.name
             for device in state.devices.values()
@@ -43,7 +45,7 @@ class Blocking:
         )
 
     def release(self, device: str) -> Told:
-        """The list of the device becomes the log's, and is read back. Raises NotActing, LogUnavailable."""
+        """The list of the device becomes the log's (with what was never on ours), and is read back. Raises NotActing, LogUnavailable."""
         state = self.journal.state()
         declared = conditions.in_force(state).site.device(device)
         dialect, target = self.collaborators.dialect_for(declared.platform), self.collaborators.target_for(declared)
@@ -52,7 +54,8 @@ class Blocking:
             return Told(device, before)
         if differences := expected_by_the_log(state.device(device)).differences(before):
             return Told(device, "nothing is taken off its block list, for it is not as the log says: " + "; ".join(differences))
-        wanted, epoch = state.blocklist, state.device(device).epoch
+        foreign = [rest for network in before.blocked for rest in without_prefixes(network, _ever(state))]
+        wanted, epoch = networks_in_order((*state.blocklist, *foreign)), state.device(device).epoch
         script = dialect.unblock(wanted).filled(epoch=state.epoch if epoch is None else epoch)
         self.journal.require_acting()
         deadline_s = self.collaborators.device_deadline_s
@@ -66,3 +69,8 @@ class Blocking:
 
     def _read(self, device: str) -> Observed | str:
         return DeviceSteps(self.collaborators, self.journal, "", lambda: None).read([device])[device]
+
+
+def _ever(state: SiteState) -> tuple[Prefix, ...]:
+    """Everything that has been on the list, at any time."""
+    return networks_in_order(network for block in state.blocks.values() for network in block.networks)
