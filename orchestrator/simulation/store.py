@@ -35,6 +35,7 @@ class SavedMachine(Model):
     epoch: int | None
     blocked: tuple[KnownPrefix, ...] = ()
     loosened_until: float | None = None
+    site_rules: str = ""
     tracked: tuple[TrackedConnection, ...]
     faults: tuple[Fault, ...]
 
@@ -92,6 +93,7 @@ def at_rest(machine: SimulatedDevice) -> SavedMachine:
         epoch=machine.epoch,
         blocked=machine.blocked,
         loosened_until=machine.loosened_until,
+        site_rules=machine.site_rules,
         tracked=tuple(machine.tracked),
         faults=tuple(sorted(machine.faults)),
     )
@@ -106,5 +108,6 @@ def restore(machine: SimulatedDevice, saved: SavedMachine) -> None:
     machine.boots_released = set(saved.boots_released)
     machine.epoch = saved.epoch
     machine.blocked, machine.loosened_until = saved.blocked, saved.loosened_until
+    machine.site_rules = saved.site_rules
     machine.tracked = list(saved.tracked)
     machine.faults = set(saved.faults)
