@@ -103,6 +103,11 @@ class StateDirectory:
         """Evidence: the tracked connections of each device, listed after the drop and before the kill."""
         return self.root / "sessions"
 
+    @property
+    def site_rules(self) -> Path:
+        """The devices' own rules as they were read when a lift was planned, each under the SHA-256 of its text."""
+        return self.root / "site-rules"
+
     def progress(self, epoch: int) -> Path:
         """What a cut-off has done so far; `orchestrator status` reads the newest."""
         return self.root / f"cutoff-{epoch}.json"

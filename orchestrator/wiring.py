@@ -14,6 +14,7 @@ from orchestrator.adapters.spool import Spool
 from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
+from orchestrator.adapters.text_archive import TextArchive
 from orchestrator.domain.network import Device, Platform
 from orchestrator.ports import Credential, Devices, Probes, Target
 from orchestrator.service.collaborators import Collaborators
@@ -21,6 +22,7 @@ from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Stages
 from orchestrator.settings import StateDirectory, device_limits
 from orchestrator.wiring_hospital import dialect_named, simulation, surroundings_named
+from orchestrator.wiring_recut import emergency_command
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
 
@@ -52,6 +54,8 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         dialect_for=dialect_named,
         target_for=target_for,
         raise_epoch=lambda known: files.raise_epoch(max(int(time.time()), known + 1)),
+        start_cutoff=emergency_command(state),
+        archive=TextArchive(state.site_rules).keep,
         lease=SqliteLease(state.log),
         server=server or socket.gethostname(),
         surroundings_for=surroundings_named,

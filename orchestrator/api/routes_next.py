@@ -9,7 +9,8 @@ from fastapi import APIRouter
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
-from orchestrator.domain import due_dates, next_steps
+from orchestrator.api.views_windows import all_ends
+from orchestrator.domain import due_dates, next_steps, resumption
 from orchestrator.domain.due_dates import Due
 from orchestrator.domain.making import stamp
 from orchestrator.domain.next_steps import Lack, Opening, StageNext
@@ -31,6 +32,8 @@ def what_next(person: Person, stages: TheStages) -> Json:
         "openings": [_opening(item) for item in steps.openings],
         "everywhere": [_lack(item) for item in steps.everywhere],
         "stages": [_stage(item) for item in steps.stages],
+        "ends": all_ends(state, now),
+        "resume": views.resume(resumption.outlook(state, now)),
         "obligations": [_due(item) for item in due_dates.obligations(state, now)],
     }
 

@@ -13,6 +13,7 @@ from orchestrator.api.access import Person, TheStages
 from orchestrator.api.schemas import PlanRequest, ReasonRequest, StatementText, VoteRequest
 from orchestrator.domain import conditions
 from orchestrator.domain.plain_text import plain
+from orchestrator.domain.stage_names import RESUME, supplements
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.service.stages import Stages
@@ -29,8 +30,12 @@ def _shown(stages: Stages, state: SiteState, stage: str) -> dict[str, Any]:
 
 @router.get("")
 def stages_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+    """In the order of the policy, each with its supplements after it; the resumption after a false alarm."""
     state = stages.read(person)
-    return [views.stage_line(state, declared, stages.journal.now()) for declared in conditions.in_force(state).policy.stages]
+    resuming = [conditions.declared(state, RESUME)] if RESUME in state.stages and conditions.in_force(state).policy.resume else []
+    names = [name for known in conditions.in_force(state).policy.stages for name in (known.name, *supplements(known.name, state.stages))]
+    listed = [*(conditions.declared(state, name) for name in names), *resuming]
+    return [views.stage_line(state, declared, stages.journal.now()) for declared in listed]
 
 
 @router.get("/{stage}")
@@ -40,7 +45,10 @@ def stage_show(stage: str, person: Person, stages: TheStages) -> dict[str, Any]:
 
 @router.post("/{stage}/plan", status_code=201)
 def stage_plan(stage: str, person: Person, stages: TheStages, wanted: PlanRequest | None = None) -> dict[str, Any]:
-    return _shown(stages, stages.plan(person, stage, wanted.partners if wanted else None), stage)
+    """Of a stage that is partially open, a supplement is planned: the answer names it as its `stage`."""
+    window = (wanted.window.starts, wanted.window.ends) if wanted and wanted.window else None
+    state = stages.plan(person, stage, wanted.partners if wanted else None, window)
+    return _shown(stages, state, max((stage, *supplements(stage, state.stages)), key=lambda name: state.stage(name).planned_seq))
 
 
 @router.get("/{stage}/plan")

@@ -42,10 +42,27 @@ class Token(Wire):
     expires: str
 
 
+class WindowRequest(Wire):
+    starts: Time = Field(description="RFC 3339, or without a zone in the site's; `now`")
+    ends: Time
+
+
 class PlanRequest(Wire):
     partners: Annotated[list[Short], Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="only these partners; the others are deferred"
     )
+    window: WindowRequest | None = Field(default=None, description="of a stage that opens in dated windows: from when to when")
+
+
+class ExtensionRequest(Wire):
+    until: Time
+    reason: Annotated[Note, Field(min_length=1)]
+
+
+class RecutRequest(Wire):
+    at: Time
+    profile: Short
+    reason: Annotated[Note, Field(min_length=1)]
 
 
 class StatementText(Wire):
@@ -64,6 +81,18 @@ class DelegationRequest(Wire):
 
 class ReasonRequest(Wire):
     reason: Note = ""
+
+
+class FalseAlarmRequest(Wire):
+    reason: Annotated[Note, Field(min_length=1)]
+    since: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="the epoch of the first cut-off of the alarm (default: the last one alone)"
+    )
+
+
+class DifferencesRequest(Wire):
+    names: Annotated[list[Short], Field(min_length=1, max_length=200, description="as `GET /v1/lift` names them, or a pair of zones")]
+    reason: Annotated[Note, Field(min_length=1)]
 
 
 class EvidenceRequest(Wire):

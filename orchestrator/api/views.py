@@ -6,12 +6,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from orchestrator.domain import conditions, eligibility
+from orchestrator.api import views_windows
+from orchestrator.domain import conditions, eligibility, ends_told
 from orchestrator.domain.events import Event, hashable
 from orchestrator.domain.gate_answers import statuses
 from orchestrator.domain.making import stamp
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Stage
+from orchestrator.domain.resumption import Outlook
 from orchestrator.domain.state import Attestation, DeviceStatus, SiteState, StageStatus
 from orchestrator.domain.statement import expiry
 from orchestrator.domain.unmet import Unmet
@@ -31,6 +33,8 @@ def posture(state: SiteState, now: datetime) -> Json:
         "rehearsal": state.rehearsal,
         "policy_digest": state.ratified.policy_digest if state.ratified else None,
         "inventory_digest": state.ratified.inventory_digest if state.ratified else None,
+        "ends": views_windows.all_ends(state, now),
+        "recuts": [views_windows.recut(state, item, now) for item in state.recuts.values() if not item.ended_at],
         "last_cutoff": {"profile": cutoff.profile, "epoch": cutoff.epoch, "at": cutoff.at, "verdict": cutoff.verdict} if cutoff else None,
         "waivers": [waiver(state, standing, now) for standing in state.waivers_in_force(now)],
         "drift": drift(state),
@@ -59,6 +63,9 @@ def stage_line(state: SiteState, stage: Stage, now: datetime) -> Json:
         "votes": len(status.approvals),
         "votes_needed": sum(stage.votes.values()),
         "requires": [needed.stage for needed in stage.requires],
+        "ends_at": status.ends_at or None,
+        "end_passed": ends_told.has_passed(status, now),
+        "window": views_windows.window(state, status.plan),
         "waivers": [waiver(state, standing, now) for standing in state.waivers_in_force(now, stage.name)],
         "rehearsal": state.rehearsal,
     }
@@ -81,6 +88,7 @@ def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
         "gates": gates(state, declared, now),
         "unmet": [unmet(item) for item in conditions.unmet(state, declared, now)],
         "opened_at": status.opened_at or None,
+        **views_windows.of_stage(state, status, now),
         "plan": _plan_in_short(status, status.plan) if status.plan else None,
     }
 
@@ -125,6 +133,14 @@ def attestation(attestation: Attestation, now: datetime) -> Json:
     return {**asdict(attestation), "state": attestation.state_at(now).value}
 
 
+def resume(found: Outlook | None) -> Json | None:
+    """Whether what the last cut-off closed can be resumed; null when there is nothing to resume."""
+    if found is None:
+        return None
+    lacks = [unmet(item) for item in found.lacks]
+    return {"stages": list(found.stages), "until": stamp(found.until) if found.until is not None else None, "lacks": lacks}
+
+
 def _plan_in_short(status: StageStatus, plan: Plan) -> Json:
     return {
         "digest": status.plan_digest,
@@ -146,6 +162,11 @@ def _plan_in_short(status: StageStatus, plan: Plan) -> Json:
         "unprobed": list(plan.unprobed),
         "confirm_window_s": plan.confirm_window_s,
         "observation_s": plan.observation_s,
+        "resumes": [{"stage": item.stage, "plan_digest": item.plan_digest} for item in plan.resumes],
+        "left_out": list(plan.left_out),
+        "lift": plan.lift.model_dump(mode="json") if plan.lift is not None else None,
+        "on_expiry": plan.on_expiry,
+        "open_for_s": plan.open_for_s,
     }
 
 

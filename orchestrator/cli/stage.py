@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli import exit_codes, stage_diff, stage_next
+from orchestrator.cli import exit_codes, stage_diff, stage_extend, stage_next
 from orchestrator.cli.client import Client, add_options, show
 from orchestrator.cli.signing import sign
 from orchestrator.cli.stage_text import of_list, of_stage, to_be_signed
@@ -17,6 +17,7 @@ from orchestrator.domain.plain_text import shown
 from orchestrator.errors import UsageError
 
 NAMESPACE = "reconnect-approval@v1"
+RESUME = "resume"
 RUNNING = ("applying", "verifying", "observing", "reverting")
 POLL_S = 0.5
 
@@ -35,10 +36,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     stage_next.add_verb(verbs)
     stage_diff.add_verb(verbs)
+    stage_extend.add_verb(verbs)
     verb("list", "all stages, in order", run_list, stage=False)
     verb("show", "one stage: state, plan, votes, what it waits for", run_show)
     plan = verb("plan", "make its plan", run_plan)
     plan.add_argument("--partner", action="append", metavar="NAME", help="only this partner (repeatable); the others are deferred")
+    plan.add_argument("--from", dest="starts", metavar="TIME", help="of a dated window: RFC 3339, without a zone in the site's, or `now`")
+    plan.add_argument("--until", dest="ends", metavar="TIME", help="its end, on the devices")
     vote = verb("vote", "sign and hand in your vote on its plan", run_vote)
     vote.add_argument("--key", type=Path, required=True, metavar="FILE", help="your private key, or the public one of a key in your agent")
     vote.add_argument("--deny", action="store_true")
@@ -49,6 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         begun.add_argument("--wait", action="store_true", help="until it has come to an end; prints each step")
         if name == "revert":
             begun.add_argument("--reason", default="", metavar="TEXT")
+    defer = verb("defer", "leave it closed by decision, for the stage that lifts the layer", run_defer)
+    defer.add_argument("--reason", required=True, metavar="TEXT")
     verb("cancel", "drop its plan", run_cancel).add_argument("--reason", default="", metavar="TEXT")
 
 
@@ -65,7 +71,9 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    body = {"partners": arguments.partner} if arguments.partner else {}
+    body: dict[str, Any] = {"partners": arguments.partner} if arguments.partner else {}
+    if arguments.starts or arguments.ends:
+        body["window"] = {"starts": arguments.starts or "", "ends": arguments.ends or ""}
     answer = Client(arguments).post(f"/v1/stages/{arguments.stage}/plan", body)
     show(arguments, answer, of_stage(answer))
     return exit_codes.OK
@@ -102,8 +110,14 @@ def run_cancel(arguments: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
+def run_defer(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments).post(f"/v1/stages/{arguments.stage}/defer", {"reason": arguments.reason})
+    show(arguments, answer, f"{answer['stage']} is {answer['state']}: {answer['detail']}")
+    return exit_codes.OK
+
+
 def run_begun(arguments: argparse.Namespace) -> int:
-    """With --wait: exit code 0 when it ended as asked for (open, reverted), 2 when not."""
+    """With --wait: exit code 0 when it ended as asked for (open, reverted; of a resumption: all is back), 2 when not."""
     client = Client(arguments)
     path = f"/v1/stages/{arguments.stage}"
     body = {"reason": arguments.reason} if arguments.action == "revert" else None
@@ -112,7 +126,8 @@ def run_begun(arguments: argparse.Namespace) -> int:
         answer = _follow(client, path, answer, quiet=arguments.json)
     show(arguments, answer, f"{answer['stage']} is {answer['state']}" + (f": {answer['detail']}" if answer["detail"] else ""))
     wanted = "open" if arguments.action == "apply" else "reverted"
-    return exit_codes.OK if not arguments.wait or answer["state"] == wanted else exit_codes.PARTIAL
+    reached = answer["state"] == wanted or (answer["stage"] == RESUME and answer["state"] == "ended" and "; not: " not in answer["detail"])
+    return exit_codes.OK if not arguments.wait or reached else exit_codes.PARTIAL
 
 
 def _follow(client: Client, path: str, answer: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

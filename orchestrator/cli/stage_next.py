@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.cli import exit_codes
 from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.time_text import of_end
 from orchestrator.errors import UnknownName
 
 Json = dict[str, Any]
@@ -33,15 +34,30 @@ def as_text(answer: Json, only: str | None = None) -> str:
         return "\n".join(line for stage in answer["stages"] if stage["stage"] == only for line in _stage(stage, in_full=True))
     lines = ["REHEARSAL · EXERCICE"] if answer["rehearsal"] else []
     lines += _openings(answer)
+    lines += resume(answer["resume"])
     lines += [f"  everywhere: {_lack(lack)}\n              → {lack['advice']}" for lack in answer["everywhere"]]
     waiting = [stage for stage in answer["stages"] if stage["step"] != "done" or stage["held"]]
     if waiting:
         lines.append("\nStage by stage · Palier par palier")
         lines += [line for stage in waiting for line in _stage(stage)]
+    if answer["ends"]:
+        lines.append("\nEnds of what is open · Fins de ce qui est ouvert")
+        lines += [f"  {of_end(end)}" for end in answer["ends"]]
     if answer["obligations"]:
         lines.append("\nObligations · Échéances")
         lines += [_due(due) for due in answer["obligations"]]
     return "\n".join(lines)
+
+
+def resume(found: Json | None) -> list[str]:
+    """After a cut-off: that what was open can be resumed by one vote, until when, and what that lacks."""
+    if found is None:
+        return []
+    until = f", until {_minute(found['until'])}" if found["until"] else ""
+    lines = [f"One vote can resume what was open · Un seul vote peut reprendre: {', '.join(found['stages'])}{until}"]
+    if not found["lacks"]:
+        return [*lines, "     → orchestrator stage plan resume"]
+    return lines + [f"    not yet : {lack['message']} [{lack['rule']}]\n              → {lack['advice']}" for lack in found["lacks"]]
 
 
 def _openings(answer: Json) -> list[str]:

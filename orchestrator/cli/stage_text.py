@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.cli.lift import of_lift
+from orchestrator.cli.time_text import of_time, until
+
 Json = dict[str, Any]
 
 
@@ -12,7 +15,8 @@ def of_list(stages: list[Json]) -> str:
     for stage in stages:
         votes = f"{stage['votes']}/{stage['votes_needed']}"
         waived = f"  [waived: {', '.join(waiver['gate'] for waiver in stage['waivers'])}]" if stage["waivers"] else ""
-        lines.append(f"{stage['stage']:<26} {stage['state']:<18} {votes:>5} votes  {stage['title']['en']} · {stage['title']['fr']}{waived}")
+        title = f"{stage['title']['en']} · {stage['title']['fr']}"
+        lines.append(f"{stage['stage']:<26} {stage['state']:<18} {votes:>5} votes  {title}{waived}{until(stage)}")
     return "\n".join(lines)
 
 
@@ -25,6 +29,7 @@ def of_stage(stage: Json) -> str:
         f"  UNKNOWN {one['device']} since {one['since']}, tried {one['tries']} times, last {one['last']}: {one['why']}"
         for one in stage["unknown"]
     ]
+    lines += of_time(stage)
     lines += [f"  waits: {unmet['message']} [{unmet['rule']}]" for unmet in stage["unmet"]]
     lines += waived(stage)
     if plan := stage["plan"]:
@@ -32,6 +37,7 @@ def of_stage(stage: Json) -> str:
         for device in plan["devices"]:
             releases = f", releases {', '.join(device['releases'])}" if device["releases"] else ""
             lines.append(f"    {device['device']}: {device['openings']} openings{releases}")
+        lines += beside_the_packets(plan)
         lines += possible(plan)
         lines.append(f"  probes: {plan['probes']}" + (f"; not probed: {'; '.join(plan['unprobed'])}" if plan["unprobed"] else ""))
     lines += [f"  vote: {vote['choice']} by {vote['person']}" + (f": {vote['reason']}" if vote["reason"] else "") for vote in stage["cast"]]
@@ -52,6 +58,13 @@ def of_waiver(waiver: Json) -> str:
     return f"{waiver['id']} {waiver['gate']} of {waiver['stage']}{partner} until {waiver['until']}, {who}: {said}"
 
 
+def beside_the_packets(plan: Json) -> list[str]:
+    """Of a resumption the stages that it resumes and leaves out, of a lift what it names: nobody votes without seeing them."""
+    lines = [f"    resumes {item['stage']} as it was, plan {item['plan_digest'][:16]}…" for item in plan["resumes"]]
+    lines += [f"    left out: {text}" for text in plan["left_out"]]
+    return lines + (of_lift(plan["lift"]) if plan["lift"] else [])
+
+
 def possible(plan: Json, most: int = 12) -> list[str]:
     """What becomes possible, in packets."""
     lines = [f"    + {line['source']} → {line['destination']} {line['service']} ({line['partner']})" for line in plan["becomes_possible"]]
@@ -62,7 +75,8 @@ def to_be_signed(statement: Json, stage: Json) -> str:
     """What a voter sees before signing."""
     lines = [_rehearsal(stage)] if statement["rehearsal"] else []
     lines.append(f"you {statement['choice']} {statement['stage']} of {statement['site']}, plan {statement['plan_digest']}")
-    lines += possible(stage["plan"]) if stage["plan"] else []
+    lines += [*beside_the_packets(stage["plan"]), *possible(stage["plan"])] if stage["plan"] else []
+    lines += of_time(stage)
     lines += waived(stage)
     head = statement["log_head"]
     lines.append(f"  valid until {statement['expires']}; log seen: {head['size']} events, {head['root'][:16]}…")

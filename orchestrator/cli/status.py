@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.recut import of_recut
+from orchestrator.cli.time_text import of_end
 from orchestrator.domain.plain_text import shown
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import StateDirectory, state_directory
@@ -56,6 +58,7 @@ def status(state: StateDirectory) -> dict[str, Any]:
 
 def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str, Any]:
     from orchestrator.adapters.sqlite_log import SqliteLog
+    from orchestrator.api.views_windows import all_ends, recut
     from orchestrator.domain.folding import fold
 
     try:
@@ -75,8 +78,22 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
             for w in site.waivers_in_force(now)
         ]
         told.update(_watched(site))
+        told["resume"] = _resume(site, now)
+        told["ends"] = all_ends(site, now)
+        told["recuts"] = [recut(site, item, now) for item in site.recuts.values() if not item.ended_at]
         told["devices"] = {name: {"step": device.step, "slots": sorted(device.slots)} for name, device in site.devices.items()}
     return told
+
+
+def _resume(site: SiteState, now: datetime) -> dict[str, Any] | None:
+    """What the last cut-off closed and one vote could resume; None when there is nothing."""
+    from orchestrator.domain.resumption import outlook
+
+    found = outlook(site, now)
+    if found is None:
+        return None
+    until = found.until.isoformat(timespec="seconds") if found.until is not None else None
+    return {"stages": list(found.stages), "until": until, "lacks": [lack.rule for lack in found.lacks]}
 
 
 def _watched(site: SiteState) -> dict[str, Any]:
@@ -106,7 +123,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
     cutoff = found["last_cutoff"]
     if cutoff is None:
-        return [*told, "cut-off   none recorded here", *watched(found), *waived(found)]
+        return [*told, "cut-off   none recorded here", *dated(found), *watched(found), *waived(found)]
     told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
     for device in cutoff["devices"]:
         detail = f" — {device['detail']}" if device["step"] != "applied" else ""
@@ -115,7 +132,14 @@ def lines(found: dict[str, Any]) -> list[str]:
     told += [f"  open      {point}" for point in cutoff["open"]]
     told += [f"  warning   {warning}" for warning in cutoff["warnings"]]
     told += [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]
-    return told + watched(found) + waived(found)
+    told += resumable(found)
+    return told + dated(found) + watched(found) + waived(found)
+
+
+def dated(found: dict[str, Any]) -> list[str]:
+    """Ends of what is open, loud where one has passed; planned re-cuts, loud where one was missed."""
+    told = [f"end       {of_end(end)}" for end in found.get("ends", [])]
+    return told + [f"re-cut    {line}" for item in found.get("recuts", []) for line in of_recut(item).splitlines()]
 
 
 def watched(found: dict[str, Any]) -> list[str]:
@@ -126,6 +150,17 @@ def watched(found: dict[str, Any]) -> list[str]:
     for device in found.get("drift", []):
         told += [f"drift     {device['device']} since {device['since']}: {text}" for text in device["found"]]
     return told
+
+
+def resumable(found: dict[str, Any]) -> list[str]:
+    """That one vote can resume what was open, and until when; before the false alarm is declared, how to say so."""
+    resume = found.get("resume")
+    if not resume:
+        return []
+    if "false-alarm-missing" in resume["lacks"]:
+        return [f"resume    {', '.join(resume['stages'])}: if it was a false alarm: orchestrator false-alarm --reason TEXT"]
+    how = f"not now ({', '.join(resume['lacks'])})" if resume["lacks"] else "orchestrator stage plan resume"
+    return [f"resume    {', '.join(resume['stages'])}: until {resume['until']}: {how}"]
 
 
 def waived(found: dict[str, Any]) -> list[str]:

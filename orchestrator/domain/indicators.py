@@ -25,7 +25,7 @@ def unmet(state: SiteState, now: datetime) -> tuple[Unmet, ...]:
     return tuple(
         Unmet(
             RULE,
-            f"{report.monitor} reported {report.alerts} alerts in {', '.join(report.coverage)} until {report.until}, and has not called it quiet since",
+            f"{report.monitor} reported {report.alerts} alerts in {', '.join(report.coverage)} until {report.until}, and not quiet since",
             f"examine it; then: orchestrator monitor report {report.monitor} --since {report.until} --alerts 0 --coverage "
             f"{' '.join(report.coverage)} --file FILE",
         )
