@@ -3,18 +3,24 @@
 `after_cut` counts from the first cut-off of the incident. An obligation with flows is fulfilled when all of them are open
 to all their partners (or were never cut); one without, when evidence of its name is attached after that cut-off
 (`orchestrator evidence add cnil-notification --file FILE`).
+
+Beside them, the ends of what is open: dated windows, what closes after a time, and alarms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
+from orchestrator.domain import expiry
 from orchestrator.domain.conditions import in_force
 from orchestrator.domain.obligations import Obligation
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.stages import LETS_THROUGH
-from orchestrator.domain.state import SiteState, moment
+from orchestrator.domain.stages import LETS_THROUGH, StageState
+from orchestrator.domain.state import SiteState, StageStatus, moment
+
+_LIE = LETS_THROUGH | {StageState.OBSERVING, StageState.FAILED}
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,40 @@ def _opened_by(state: SiteState, policy: Policy, name: str) -> tuple[str, bool]:
     plan = status.plan
     is_open = status.state in LETS_THROUGH and plan is not None and name in plan.flows and wanted <= set(plan.partners)
     return stage.name, kept or is_open
+
+
+@dataclass(frozen=True)
+class End:
+    """An opening that has an end. `kind`: `window` and `close` are on the devices; at the end of an `alarm` nothing happens, but
+    that everybody is told (`passed`). `requested` names the extension that waits for a second person."""
+
+    stage: str
+    partners: tuple[str, ...]
+    kind: Literal["window", "close", "alarm"]
+    at: datetime
+    left: timedelta
+    warned_h: int
+    passed: bool
+    requested: str
+
+
+def ends(state: SiteState, now: datetime) -> tuple[End, ...]:
+    """Of what is open now, the nearest first: those that have passed come before all others."""
+    found = [_end(state, status, now) for status in state.stages.values() if status.ends_at and status.state in _LIE]
+    return tuple(sorted(found, key=lambda end: end.at))
+
+
+def _end(state: SiteState, status: StageStatus, now: datetime) -> End:
+    kind: Literal["window", "close", "alarm"] = "close" if expiry.closes(status) else "alarm"
+    if status.plan is not None and status.plan.window is not None:
+        kind = "window"
+    requested = [
+        item.id
+        for item in state.extensions.values()
+        if (item.stage, item.plan_digest, item.ends_at) == (status.name, status.plan_digest, status.ends_at) and not item.granted_by
+    ]
+    at = moment(status.ends_at)
+    return End(
+        status.name, status.plan.partners if status.plan is not None else (), kind, at, at - now, status.warned_h,
+        passed=kind == "alarm" and at <= now, requested=requested[-1] if requested else "",
+    )  # fmt: skip

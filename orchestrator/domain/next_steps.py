@@ -18,6 +18,7 @@ from orchestrator.domain.duties import ROLES_OF, Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.gate_answers import Conversation
 from orchestrator.domain.gates import PredecessorGate, single_gates
+from orchestrator.domain.making import stamp
 from orchestrator.domain.opened import open_conversations
 from orchestrator.domain.policy import Criteria, Policy, Stage
 from orchestrator.domain.policy_words import Level, Role
@@ -34,7 +35,6 @@ HOW_FR = (
     " puis l'ordre de la politique"
 )
 _RANK = {Level.LOW: 0, Level.MEDIUM: 1, Level.HIGH: 2, Level.VITAL: 3}
-_NEVER = ("windows-not-yet",)  # this version does not plan them
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Looking:
             return StageNext(stage, status.state, "revert", f"orchestrator stage revert {stage.name}", {}, held=conversations)
         own = tuple(self._lacks(stage, status, conversations))
         own += tuple(self._not_planned(stage, status, _without(conversations, _held(conversations, own))))
-        lacks = (*self._everywhere, *own)
+        lacks = (*self._everywhere, *own, *self._not_begun(status))
         held = _held(conversations, lacks)
         ready = _without(conversations, held)
         times = [[lack for lack in lacks if lack.holds_back(pair)] for pair in conversations]
@@ -169,7 +169,8 @@ class _Looking:
         """Who was deferred, or closed alone since, waits for a supplement: the stage is planned again beside what is open."""
         passing = open_conversations(self._state, stage.name)
         left = tuple(pair for pair in conversations if pair not in passing)
-        advice = f"orchestrator stage plan {stage.name} --partner … for those that are left" if left else ""
+        dated = " --from TIME --until TIME" if stage.window is not None else ""
+        advice = f"orchestrator stage plan {stage.name} --partner …{dated} for those that are left" if left else ""
         return StageNext(stage, status.state, "done", advice, {}, held=left)
 
     # --- what holds back ------------------------------------------------------------------------------------------
@@ -214,11 +215,14 @@ class _Looking:
             yield self._waits(unmet, before, timedelta(0))
         for unmet in lift_conditions.unmet_beside(state, now) if stage.lifts else ():
             yield self._usual(unmet)
-        closing = tuple(name for name in stage.flows if self._policy.flow(name).on_expiry == "close")
-        if closing:
-            message = "dated windows that close by themselves are not applied by this version"
-            yield Lack(Unmet(_NEVER[0], message, "leave it closed", flows=closing), None, exact=True, never=True)
         yield from self._no_quorum(stage, status)
+
+    def _not_begun(self, status: StageStatus) -> Iterator[Lack]:
+        """The window of its plan, before its start: a plan and its votes do not wait for that."""
+        begins = _begins(status)
+        if begins is not None and begins > self._now:
+            unmet = Unmet("window-not-begun", f"its window begins at {stamp(begins)}", "once approved, it opens by itself then")
+            yield self._lack(unmet, begins, exact=True)
 
     def _not_planned(self, stage: Stage, status: StageStatus, ready: list[Conversation]) -> Iterator[Lack]:
         """What the planner itself would refuse, asked when nothing else holds these back."""
@@ -303,12 +307,16 @@ class _Looking:
             return "plan", f"{self._plan(stage, ready)} (without those held back, votes anew), or lift what holds them back"
         if status.state is not StageState.APPROVED:
             return "vote", f"orchestrator stage vote {stage.name} --key FILE"
+        if _begins(status) is not None:
+            return "wait", f"it opens by itself when its window begins: orchestrator stage show {stage.name}"
         if self._everywhere:
             return "not-yet", self._everywhere[0].unmet.advice
         return "apply", f"orchestrator stage apply {stage.name}"
 
     def _plan(self, stage: Stage, ready: list[Conversation]) -> str:
         partners = list(dict.fromkeys(partner for _, partner in ready if partner is not None))
+        if stage.window is not None:
+            return f"orchestrator stage plan {stage.name} --partner {partners[0]} --from TIME --until TIME"
         everybody = {partner for _, partner in conditions.conversations(self._state, stage)}
         only = "" if everybody == set(partners) else "".join(f" --partner {partner}" for partner in partners)
         return f"orchestrator stage plan {stage.name}{only}"
@@ -319,6 +327,12 @@ class _Looking:
         assert partner is not None
         application = self._policy.application(self._policy.flow(flow).application)
         return Opening(stage.name, flow, partner, application.name, application.criteria)
+
+
+def _begins(status: StageStatus) -> datetime | None:
+    """When the dated window that is voted on, or approved, begins."""
+    window = status.plan.window if status.plan is not None and status.state in stages.VOTING else None
+    return moment(window.starts) if window is not None else None
 
 
 def _without(conversations: tuple[Conversation, ...], held: tuple[Conversation, ...]) -> list[Conversation]:

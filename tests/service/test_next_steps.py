@@ -12,6 +12,7 @@ from orchestrator.cli.stage_next import as_text
 from orchestrator.domain.commands import AttachEvidence, SayPartnerReady
 from orchestrator.domain.due_dates import Due, obligations
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.gates import WindowGate
 from orchestrator.domain.next_steps import NextSteps, StageNext, next_steps
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.stages import StageState
@@ -220,6 +221,16 @@ def test_a_wait_is_exact() -> None:
 
 def test_what_never_opens_says_why_and_takes_what_follows_with_it() -> None:
     reopening = after_the_cut()
+    over = datetime(2026, 1, 1, tzinfo=UTC)
+    declared = reopening.policy.stage(P6)
+    gates = tuple(
+        gate.model_copy(update={"window": gate.window.model_copy(update={"not_after": over})}) if isinstance(gate, WindowGate) else gate
+        for gate in declared.gates
+    )
+    changed = declared.model_copy(update={"gates": gates})
+    stages = tuple(changed if stage.name == P6 else stage for stage in reopening.policy.stages)
+    reopening.policy = reopening.policy.model_copy(update={"stages": stages})
+    reopening.ratify()
     windows, lift = of(reopening, P6), of(reopening, P8)
     assert windows.unreachable
     assert (windows.earliest, lift.earliest) == (None, None)
