@@ -50,6 +50,7 @@ class Cover:
     intended_guards: set[str] = field(default_factory=set)
     loosened: bool = False  # the intent to loosen is in the log
     lifted: bool = False  # the intent to lift is
+    before: Cover | None = None  # of an earlier plan, not yet closed
 
 
 def box(element: Any) -> Box:
@@ -110,7 +111,7 @@ class Approved:
         if fact.stage is not None and fact.type in _DROPS_VOTES:
             self._votes[fact.stage] = {}
         if fact.stage is not None and fact.type == "StageStale":
-            self._forget(fact.stage)
+            self._unsent(fact.stage)
 
     # --- what is asked ----------------------------------------------------------------------------------------
 
@@ -191,7 +192,12 @@ class Approved:
             for opening in (*change["openings"], *change.get("shared", ())):
                 boxes.setdefault(box(opening["element"]), set()).add((opening["flow"], opening["partner"]))
             cover = Cover(stage, boxes, set(change["releases"]), bool(plan.get("lifts")), ends=ends)
-            self.covers.setdefault(device["device"], {})[stage] = cover
+            before = self.covers.setdefault(device["device"], {}).get(stage)
+            if before is not None:  # suspended, and not yet closed there: that may still lie, and go
+                cover.before = before
+                cover.boxes = {**before.boxes, **cover.boxes}
+                cover.guards |= before.guards
+            self.covers[device["device"]][stage] = cover
 
     def _DeviceChangeIntended(self, fact: Fact) -> None:
         cover = self.covers.get(str(fact.device), {}).get(str(fact.stage))
@@ -252,15 +258,15 @@ class Approved:
         self._forget(str(fact.stage))
 
     def _OpeningHandedOver(self, fact: Fact) -> None:
-        """A guard that was released for one stage, and that another open one needs as well, is held by that one."""
-        giver = self.covers.get(str(fact.device), {}).get(str(fact.stage))
-        taker = self.covers.get(str(fact.device), {}).get(str(fact.body["to"]))
+        """A guard that was released by the votes on one stage, and that another approved one passes as well, stays for that one."""
+        device, heir = str(fact.device), str(fact.body["to"])
+        giver = self.covers.get(device, {}).get(str(fact.stage))
         names = set(fact.body["releases"])
-        if giver is None or taker is None or not names <= giver.guards:
-            self.faults.append(f"event {fact.seq}: {fact.stage} hands {sorted(names)} over, which nothing approves")
+        if giver is None or not names <= giver.guards or heir not in self.covered_stages():
+            self.faults.append(f"event {fact.seq}: {fact.stage} hands {sorted(names)} over to {heir}, which nothing approves")
             return
         giver.guards -= names
-        taker.guards |= names
+        self.covers[device].setdefault(heir, Cover(heir, {}, set(), grows=False)).guards |= names
 
     def _ExtensionRequested(self, fact: Fact) -> None:
         self._asked[fact.body["extension"]] = fact.actor
@@ -289,6 +295,15 @@ class Approved:
             self.faults.append(f"event {fact.seq}: {fact.body} is taken off the block list by nobody who may")
             return
         self.unblocked += [ip_network(text) for text in fact.body["networks"]]
+
+    def _unsent(self, stage: str) -> None:
+        """Its plan has moved before anything of it was sent: what may lie there is what may have lain before."""
+        for covers in self.covers.values():
+            cover = covers.get(stage)
+            if cover is not None and cover.grows and not (cover.intended or cover.intended_guards or cover.loosened):
+                covers.pop(stage)
+                if cover.before is not None:
+                    covers[stage] = cover.before
 
     def _no_more(self, stage: str) -> None:
         for covers in self.covers.values():

@@ -6,11 +6,14 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 import rfc8785
 
+from orchestrator.adapters.memory_lease import MemoryLease
 from orchestrator.adapters.memory_log import MemoryLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.dialects.base import Script
@@ -19,8 +22,8 @@ from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.domain.profiles import layers_of
-from orchestrator.errors import LogUnavailable
-from orchestrator.ports import Credential, Outcome, Target
+from orchestrator.errors import LogUnavailable, NotActing
+from orchestrator.ports import Credential, Held, Outcome, Target
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.stages import Stages
 from orchestrator.simulation.device import Fault
@@ -29,14 +32,15 @@ from orchestrator.simulation.hospital import SimulatedProbes
 from tests.crash.approved import Approved, Fact
 from tests.crash.campaign import kept, questions
 from tests.crash.monitor import Monitor
-from tests.crash.turns import ConductedLock, Conductor, Killed
+from tests.crash.turns import CONDUCTED, ConductedLock, Conductor, Killed
 from tests.service.reopening import PLANNER, Reopening, key_of
 
 
 @dataclass
 class Server:
-    """One server. Once it is not `alive`, nothing that its threads do has an effect."""
+    """One server. Once it is not `alive`, nothing that its threads do has an effect; one that hangs is alive."""
 
+    name: str
     stages: Stages
     alive: bool = True
 
@@ -50,7 +54,7 @@ class _Ports:
 
     def _stop(self, where: str) -> None:
         self.hospital.conductor.stop_here(where)
-        if threading.current_thread().name == "stage" and not self.alive():
+        if threading.current_thread().name in CONDUCTED and not self.alive():
             raise Killed
 
     # Log
@@ -97,6 +101,27 @@ class _Probes:
 
 
 @dataclass
+class _Lease:
+    """The lease as one server reaches it; a dead one reaches nothing."""
+
+    lease: MemoryLease
+    alive: Callable[[], bool]
+
+    def seen(self) -> Held | None:
+        return self.lease.seen()
+
+    def acquire(self, holder: str, instead_of: Held | None) -> Held | None:
+        return self.lease.acquire(holder, instead_of) if self.alive() else None
+
+    def renew(self, held: Held) -> Held | None:
+        return self.lease.renew(held) if self.alive() else None
+
+    def release(self, held: Held) -> None:
+        if self.alive():
+            self.lease.release(held)
+
+
+@dataclass
 class ConductedHospital:
     """`world` is the hospital, its log and its people; `server` the one that people talk to."""
 
@@ -109,10 +134,14 @@ class ConductedHospital:
         self.approved = Approved()
         self._follow()
         self.monitor = Monitor(self.world.hospital, self.approved, kept=kept(), questions=questions())
-        self._chain = _Chain()
+        self._chain = _Chain(self.log)
         self._cutting: Iterator[None] | None = None
         self.servers: list[Server] = []
+        self.lease = MemoryLease()
         self.start()
+        self.beat()
+        while ready := self.conductor.ready():
+            self.conductor.go(ready[0])
 
     @property
     def now(self) -> datetime:
@@ -126,10 +155,10 @@ class ConductedHospital:
     def stages(self) -> Stages:
         return self.server.stages
 
-    def start(self) -> Server:
-        """Another server on this log, as after a start; it takes up what it finds."""
-        alive = [True]
-        ports = _Ports(self, lambda: alive[0] and server.alive)
+    def start(self, name: str = "server-1") -> Server:
+        """Another server on this log. It acts as soon as it gets the lease (`beat`), and then takes up what it finds."""
+        made: list[Server] = []
+        ports = _Ports(self, lambda: made[0].alive)
         stages = Stages(
             Collaborators(
                 log=ports,
@@ -143,21 +172,42 @@ class ConductedHospital:
                 take_in=self._take_in,
                 wait=ports.wait,
                 raise_epoch=self.world.raise_epoch,
+                lease=_Lease(self.lease, lambda: made[0].alive),
+                server=name,
+                elapsed=lambda: self.now.timestamp(),
             ),
             PLANNER,
         )
-        server = Server(stages)
-        stages.runner._turn._lock = ConductedLock(self.conductor, lambda: server.alive)  # type: ignore[assignment]
-        self.servers.append(server)
+        made.append(Server(name, stages))
+        stages.runner._turn._lock = ConductedLock(self.conductor, lambda: made[0].alive)  # type: ignore[assignment]
+        stages.runner.drift._looking = ConductedLock(self.conductor, lambda: made[0].alive)  # type: ignore[assignment]
+        self.servers.append(made[0])
         self.world.stages = stages
-        return server
+        return made[0]
 
-    def kill(self) -> None:
-        """Every thread of it ends at its next stop."""
-        server = self.server
+    def beat(self) -> None:
+        """Each living server renews its lease, or tries for it."""
+        for server in self.servers:
+            if server.alive:
+                with suppress(LogUnavailable):
+                    server.stages.runner.acting.turn()
+        self.adopt()
+
+    def adopt(self) -> None:
+        for server in self.servers:
+            self.conductor.adopt(server.stages)
+
+    def kill(self, server: Server | None = None) -> None:
+        """The process ends: every thread of it ends at its next stop, and its lease is seen to be without a holder."""
+        server = server or self.server
+        self.adopt()
         server.alive = False
+        held = self.lease.seen()
+        if held is not None and held.holder == server.stages.runner.acting._holder:
+            self.lease.end()
         for _ in range(1000):
-            threads = [thread for thread in self.conductor.ready() if thread in server.stages.runner._threads]
+            own = self.conductor.of(server.stages)
+            threads = [thread for thread in self.conductor.ready() if thread in own]
             if not threads:
                 return
             self.conductor.go(threads[0])
@@ -241,9 +291,10 @@ class ConductedHospital:
         self._chain.follow(self.log)
         found = [*self.monitor.open_uncovered, *self.monitor.wrong, *self.approved.faults, *self._chain.faults]
         assert not found, "; ".join(found[:3])
+        foreseen = (Killed, LogUnavailable, NotActing)  # a run ends when the log cannot be written: the devices close by themselves
         for server in self.servers:
-            foreseen = (Killed, LogUnavailable)  # a run ends when the log cannot be written: the devices close by themselves
-            failures = [failure for failure in server.stages.runner.failures if not isinstance(failure, foreseen)]
+            every = [*server.stages.runner.failures, *server.stages.reisolating.failures]
+            failures = [failure for failure in every if not isinstance(failure, foreseen)]
             assert not failures, repr(failures[0])
 
     def _follow(self) -> None:
@@ -254,9 +305,16 @@ class ConductedHospital:
 class _Chain:
     """The hash chain, computed here once more: nothing that was appended ever changes or goes (invariant 6)."""
 
-    def __init__(self) -> None:
+    _verified: ClassVar[dict[str, list[str]]] = {}  # histories that many runs begin with: last hash → all hashes
+
+    def __init__(self, log: MemoryLog) -> None:
         self._hashes: list[str] = []
         self.faults: list[str] = []
+        last = next(log.read(log.head().size - 1)).hash
+        if last not in self._verified:
+            self.follow(log)
+            self._verified[last] = self._hashes
+        self._hashes = list(self._verified[last])
 
     def follow(self, log: MemoryLog) -> None:
         if log.head().size < len(self._hashes):

@@ -23,6 +23,7 @@ from orchestrator.domain.folding import fold
 from orchestrator.domain.merkle import root
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
+from orchestrator.errors import LogBroken
 from orchestrator.simulation.store import at_rest
 from tests.crash.approved import Fact, box
 from tests.crash.lives import taking_up
@@ -92,7 +93,7 @@ def die(operation: Operation, point: Point, world: World, *, waits: bool) -> Ver
     world.deliver_late()  # 4
     world.let_time_pass(MORE_THAN_A_WINDOW)
     _settled(world, verdict)
-    _nothing_lost(world, verdict, acknowledged)  # 5
+    nothing_lost(world, verdict, acknowledged)  # 5
     _again(world, verdict)  # 6
     verdict.left_open += dict.fromkeys(world.monitor.open_uncovered)
     verdict.wrong += [*dict.fromkeys(world.monitor.wrong), *dict.fromkeys(world.approved.faults)]
@@ -139,10 +140,13 @@ def _held(world: World, state: SiteState, stage: str) -> list[str]:
     return found
 
 
-def _nothing_lost(world: World, verdict: Verdict, lives: Sequence[Ended]) -> None:
-    log = SqliteLog(world.state / "log.sqlite", head_file=world.state / "log.head")  # raises LogBroken for a broken chain
-    with log:
-        hashes = [bytes.fromhex(event.hash) for event in log.read()]
+def nothing_lost(world: World, verdict: Verdict, lives: Sequence[Ended]) -> None:
+    try:
+        with SqliteLog(world.state / "log.sqlite", head_file=world.state / "log.head") as log:
+            hashes = [bytes.fromhex(event.hash) for event in log.read()]
+    except LogBroken as broken:
+        verdict.lost.append(str(broken))
+        return
     for ended in lives:
         if ended.acknowledged is not None:
             size, acknowledged = ended.acknowledged

@@ -12,19 +12,29 @@ from datetime import timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orchestrator.domain.commands import BlockNetworks, DeclareFalseAlarm, GrantUnblock, Reisolate, RequestUnblock
+from orchestrator.domain.making import stamp
+from orchestrator.domain.stage_names import RESUME
+from orchestrator.domain.subtractions import What
 from orchestrator.errors import OrchestratorError
 from orchestrator.simulation.device import Fault
 from tests.crash.conducted import ConductedHospital
 from tests.service.reopening import after_the_cut
 
 P0, P1, P2, P3 = "P0-lifelines", "P1-inbound-mail", "P2-care-exchange", "P3-outbound-mail"
+P6 = "P6-remote-maintenance"
 STAGES = (P0, P1, P2, P3)
+CLOSED_ALONE: tuple[tuple[What, str], ...] = (
+    ("partner", "sister"), ("partner", "efs"), ("flow", "mail-in"), ("zone", "imaging"), ("application", "image-exchange"),
+)  # fmt: skip
+NETWORKS = ("198.51.100.99/32", "198.51.100.96/29", "203.0.113.200/32")
 PEOPLE = ("eng-1", "eng-2", "rssi", "commander", "director-duty")
 STARTS = (
     lambda: after_the_cut(approved=P0),
     lambda: after_the_cut(P0, approved=P1),
     lambda: after_the_cut(P0, P1, approved=P2),
     lambda: after_the_cut(P0, P1),
+    lambda: after_the_cut(P0, P1, P2),
 )
 FAULTS = (Fault.HANG, Fault.CONNECTION_REFUSED, Fault.LOST_OUTCOME, Fault.COMMAND_FAILS, Fault.GARBAGE, Fault.DROP_MIDWAY)
 stages, people = st.sampled_from(STAGES), st.sampled_from(PEOPLE)
@@ -75,6 +85,45 @@ class Races(RuleBasedStateMachine):
     def cancel(self, stage: str) -> None:
         self._try(lambda: self.hospital.stages.cancel("eng-1", stage, "not today"))
 
+    @rule(
+        what=st.sampled_from((("partner", "sister"), ("partner", "efs"), ("flow", "mail-in"), ("zone", "imaging"), ("application", "pacs")))
+    )
+    def reisolate(self, what: tuple[What, str]) -> None:
+        self._try(lambda: self.hospital.stages.reisolating.order(Reisolate("rssi", *what, "an indicator", 0)))
+
+    @rule(network=st.sampled_from(NETWORKS), hour=st.booleans())
+    def block(self, network: str, hour: bool) -> None:
+        until = stamp(self.hospital.now + timedelta(hours=1)) if hour else ""
+        self._try(lambda: self.hospital.stages.reisolating.block(BlockNetworks("rssi", (network,), "it scans us", until)))
+
+    @rule(network=st.sampled_from(NETWORKS), who=people, other=people, number=st.integers(1, 3))
+    def unblock(self, network: str, who: str, other: str, number: int) -> None:
+        self._try(lambda: self.hospital.stages.do(RequestUnblock(who, (network,), "a mistake")))
+        self._try(lambda: self.hospital.stages.do(GrantUnblock(other, f"U{number}")))
+        self._try(self.hospital.stages.reisolating.lay)
+
+    @rule()
+    def false_alarm(self) -> None:
+        self._try(lambda: self.hospital.stages.do(DeclareFalseAlarm("commander", "a test of the sensor", None)))
+
+    @rule()
+    def resume(self) -> None:
+        self._try(lambda: self.hospital.stages.plan("eng-1", RESUME))
+        for person in ("commander", "eng-2", "rssi"):
+            self._try(lambda person=person: self.hospital.world.vote(person, RESUME))  # type: ignore[misc]
+        self._try(lambda: self.hospital.stages.apply("eng-1", RESUME))
+
+    @rule(minutes=st.sampled_from((1, 30, 600)))
+    def window(self, minutes: int) -> None:
+        """Remote maintenance for one vendor: planned and approved; it opens and ends by itself."""
+        starts = self.hospital.now + timedelta(minutes=minutes)
+        between = (stamp(starts), stamp(starts + timedelta(hours=2)))
+        self._try(lambda: self.hospital.world.evidence(P6))
+        self._try(lambda: self.hospital.stages.plan("eng-1", P6, ["vendor-1"], between))
+        for person in ("eng-2", "rssi"):
+            for name in [name for name in self.hospital.stages.state().stages if name.startswith(P6)]:
+                self._try(lambda person=person, name=name: self.hospital.world.vote(person, name))  # type: ignore[misc]
+
     # --- the server ---------------------------------------------------------------------------------------------
 
     @rule(steps=st.integers(1, 6), which=st.integers(0, 2))
@@ -95,13 +144,35 @@ class Races(RuleBasedStateMachine):
     def chores(self) -> None:
         for chore in self.hospital.stages.runner.chores.all:
             self._try(chore.do)
-        self.hospital.conductor.adopt(self.hospital.stages)
+        self.hospital.adopt()
 
     @rule()
     def restart(self) -> None:
+        """The server that people talk to dies, and starts again."""
+        name = self.hospital.server.name
         self.hospital.kill()
-        self.hospital.start()
-        self._try(self.hospital.stages.runner.recover)
+        self.hospital.start(name)
+        self.hospital.beat()
+
+    @precondition(lambda self: sum(server.alive for server in self.hospital.servers) < 3)
+    @rule()
+    def another_server(self) -> None:
+        """The one before hangs: its threads go on when they like, with what they had been about to send."""
+        self.hospital.start(f"server-{len(self.hospital.servers) + 1}")
+        self.hospital.beat()
+
+    @rule()
+    def beat(self) -> None:
+        self.hospital.beat()
+
+    @rule()
+    def the_old_one_hangs_too_long(self) -> None:
+        """The newest server waits until the lease has run out, and takes it."""
+        newest = self.hospital.stages.runner.acting
+        for _ in range(3):
+            self._try(newest.turn)
+            self.hospital.pass_time(timedelta(seconds=8))
+        self._try(newest.turn)
 
     # --- the world ----------------------------------------------------------------------------------------------
 
@@ -139,7 +210,7 @@ class Races(RuleBasedStateMachine):
     @invariant()
     def holds(self) -> None:
         if hasattr(self, "hospital"):
-            self.hospital.conductor.adopt(self.hospital.stages)
+            self.hospital.adopt()
             self.hospital.judge()
 
     def teardown(self) -> None:
@@ -159,18 +230,20 @@ class Races(RuleBasedStateMachine):
             self.hospital.monitor.packets("at the end")
             self.hospital.judge()
         finally:
-            self.hospital.kill()
+            for server in self.hospital.servers:
+                if server.alive:
+                    self.hospital.kill(server)
 
     # --- within -------------------------------------------------------------------------------------------------
 
     def _run_out(self) -> None:
-        self.hospital.conductor.adopt(self.hospital.stages)
+        self.hospital.adopt()
         for _ in range(3000):
             ready = self.hospital.conductor.ready()
             if not ready:
                 return
             self.hospital.conductor.go(ready[0])
-            self.hospital.conductor.adopt(self.hospital.stages)
+            self.hospital.adopt()
         raise AssertionError("what runs does not end")
 
     def _try(self, verb: Callable[[], object]) -> None:
@@ -180,4 +253,4 @@ class Races(RuleBasedStateMachine):
         except OrchestratorError:
             pass
         finally:
-            self.hospital.conductor.adopt(self.hospital.stages)
+            self.hospital.adopt()

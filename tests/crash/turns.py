@@ -12,7 +12,7 @@ from types import TracebackType
 
 from orchestrator.service.stages import Stages
 
-STAGE_THREAD = "stage"
+CONDUCTED = frozenset({"stage", "re-isolation", "beginning to act"})  # names of a server's threads
 LOOK_EVERY_S = 0.0005
 HANGS_AFTER_S = 30.0
 
@@ -33,7 +33,7 @@ class Conductor:
     def stop_here(self, where: str, may_go: Callable[[], bool] = lambda: True) -> None:
         """Called by a thread of a server; others pass. Returns when it is its turn."""
         me = threading.current_thread()
-        if me.name != STAGE_THREAD:
+        if me.name not in CONDUCTED:
             return
         with self._turn:
             self._stopped[me] = (where, may_go)
@@ -45,10 +45,15 @@ class Conductor:
 
     def adopt(self, stages: Stages) -> None:
         """Its threads are conducted from now on. Call it after everything that may have started one."""
-        for thread in stages.runner._threads:
+        for thread in self.of(stages):
             if thread not in self._threads:
                 self._threads.append(thread)
         self._settle()
+
+    def of(self, stages: Stages) -> list[threading.Thread]:
+        """The threads of one server."""
+        beginner = stages.runner.acting._beginner
+        return [*stages.runner._threads, *stages.reisolating._threads, *([beginner] if beginner is not None else [])]
 
     def ready(self) -> list[threading.Thread]:
         """Those that could go on, the oldest first."""
@@ -76,7 +81,7 @@ class Conductor:
 
 
 class ConductedLock:
-    """In the place of the lock of a server's `Turn`: who gets it is chosen, too."""
+    """In the place of a lock that a server's threads wait for (its `Turn`, its look for drift): who gets it is chosen, too."""
 
     def __init__(self, conductor: Conductor, alive: Callable[[], bool]) -> None:
         self._conductor, self._alive = conductor, alive
