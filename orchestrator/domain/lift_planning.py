@@ -64,7 +64,7 @@ def plan_lift(state: SiteState, stage: Stage, site_rules: Sequence[SiteRules], w
         devices=_devices(lies, devices, words),
         becomes_possible=tuple(line for guard in guards for line in _in_words(guard)),
         probes=(*care_probes(site, policy, _sacrificed(policy, lies)), *_still_open(state), *outside),
-        confirm_window_s=_seconds(overlay.confirm_window if overlay else stage.confirm_window),
+        confirm_window_s=_seconds(stage.confirm_window),  # also in an exercise: hundreds of questions are asked within it
         observation_s=_seconds(overlay.observation if overlay else stage.observation),
         expires_after_s=_seconds(stage.plan_expiry),
         lifts=True,

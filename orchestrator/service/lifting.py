@@ -34,7 +34,7 @@ from orchestrator.domain.lift_conditions import accepted
 from orchestrator.domain.lift_planning import is_accepted, lifted_devices
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.plan import DevicePlan, Lift, Plan
-from orchestrator.domain.probes import Check, ProbeResult, Purpose
+from orchestrator.domain.probes import Check, Probe, ProbeResult, Purpose
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState, moment
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, IllegalTransition, InputError, OrchestratorError, Refused, Stale
@@ -52,6 +52,7 @@ from orchestrator.service.turn import Turn
 
 OUTSIDE = "beyond the matrix"  # the `when` of its checks
 ASK_EVERY_S = 600.0  # during surveillance
+SETTLE_S = 10.0  # routes and neighbours come back some seconds after the layer is off: what is blocked by that is no answer
 _SLICE_S = 1.0
 _NAMED = 12  # differences named in one reason; the log has all of them
 
@@ -161,9 +162,12 @@ class Lifting:
         self._guard()
 
     def _outside(self, plan: Plan, taken: Sequence[str]) -> str:
-        """Asks what lies outside the matrix; why it holds the lift back, or nothing."""
-        asked = only(plan.probes, Purpose.NEGATIVE)
-        results = self._with.probes.run(asked, deadline_s=self._with.probe_deadline_s) if asked else ()
+        """Asks what lies outside the matrix, what does not pass a second time; why it holds the lift back, or nothing."""
+        found = {result.probe.id: result for result in self._ask(only(plan.probes, Purpose.NEGATIVE))}
+        self._with.wait(SETTLE_S)
+        again = self._ask([result.probe for result in found.values() if not result.passed])
+        found.update({result.probe.id: result for result in again if result.passed is not None})
+        results = list(found.values())
         passing = sorted({result.probe.about for result in results if result.passed})
         refused = [name for name in passing if not is_accepted(name, taken)]
         body = {**check_ran(OUTSIDE, results), "passing": passing, "not_accepted": refused}
@@ -173,6 +177,9 @@ class Lifting:
             return f"passes beyond the flow matrix and nobody has accepted it by name: {', '.join(refused[:_NAMED])}{more}"
         silent = [result for result in results if result.check is Check.INCONCLUSIVE]
         return f"{len(silent)} questions beyond the flow matrix have no answer: {_first(silent)}" if silent else ""
+
+    def _ask(self, probes: Sequence[Probe]) -> tuple[ProbeResult, ...]:
+        return self._with.probes.run(probes, deadline_s=self._with.probe_deadline_s) if probes else ()
 
     # 8
 

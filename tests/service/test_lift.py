@@ -281,7 +281,7 @@ def test_a_device_that_dies_after_it_was_loosened_is_said_to_be_unknown_and_come
     assert status.state == "failed"
     assert status.detail.startswith("vpn: unknown")
     assert layers(reopening)["fw-ext"] == "laid"
-    reopening.clock.wait(120)
+    reopening.clock.wait(300)
     assert layers(reopening)["vpn"] == "laid", "nobody has told it to"
     reopening.hospital.machines["vpn"].faults.clear()
     reopening.stages.revert("eng-1", LIFT, "it answers again")
