@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.domain import conditions
 from orchestrator.domain.block_cover import cover
 from orchestrator.domain.blocklist import within
+from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import DeviceStatus, SiteState
 from orchestrator.domain.subtractions import Block, Reisolation, Unblocking
 from orchestrator.service.stages import Stages
@@ -15,9 +16,11 @@ Json = dict[str, Any]
 
 
 def reisolation(stages: Stages, state: SiteState, one: Reisolation) -> Json:
-    """`owed`: devices that are not read back as they should be, with what the last try said; `done` when there is none.
+    """`owed`: devices that are not read back as they should be, with what the last try said; `done` when there is none, and no
+    stage of it is still going back.
     `checked` is empty until the probes have been asked with nothing owed."""
     owed = stages.reisolating.still_owed(state)
+    going = [name for name in one.stages if state.stage(name).state in (StageState.REVERTING, StageState.FAILED)]
     block_ = state.blocks.get(one.blocks)
     return {
         "id": one.id,
@@ -36,7 +39,7 @@ def reisolation(stages: Stages, state: SiteState, one: Reisolation) -> Json:
         "notes": list(one.notes),
         "block": block(block_) if block_ is not None else None,
         "owed": owed,
-        "done": not owed,
+        "done": not owed and not going,
         "checked": one.checked or None,
         "leaks": list(one.leaks),
     }

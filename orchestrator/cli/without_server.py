@@ -41,4 +41,7 @@ def opened(arguments: argparse.Namespace) -> tuple[Stages, str]:
 
     if not arguments.json:
         print("no server takes this: acting on the state directory", file=sys.stderr)
-    return reopening(state_directory()), arguments.person or login_name()
+    stages = reopening(state_directory())
+    stages.journal.require_acting = bool  # whoever acts on the log: to close is never theirs alone
+    stages.reisolating.subtracts_only = True
+    return stages, arguments.person or login_name()

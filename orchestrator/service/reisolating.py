@@ -22,15 +22,16 @@ from datetime import datetime
 from orchestrator.domain import decide_blocklist, decide_reisolation
 from orchestrator.domain.commands import BlockNetworks, Reisolate
 from orchestrator.domain.decide import decide
+from orchestrator.domain.events import Event, NewEvent
 from orchestrator.domain.events import EventType as E
-from orchestrator.domain.events import NewEvent
+from orchestrator.domain.folding import apply
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.probes import Check, Probe, ProbeResult
 from orchestrator.domain.reisolation_probes import negative_probes
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.subtractions import Reisolation
-from orchestrator.errors import NotActing
+from orchestrator.errors import LogUnavailable, NotActing
 from orchestrator.service.blocking import Blocking
 from orchestrator.service.checks import check_ran
 from orchestrator.service.collaborators import Collaborators
@@ -57,6 +58,7 @@ class Reisolating:
     journal: Journal
     runner: Runner
     elapsed: Callable[[], float] = time.monotonic
+    subtracts_only: bool = False  # in the emergency command: takes nothing off the block list
     failures: list[BaseException] = field(default_factory=list)  # of work in the background, for health
     _tries: dict[str, _Tries] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -74,11 +76,15 @@ class Reisolating:
         roles and needs none. Raises what `decide` raises."""
         epoch = self.collaborators.raise_epoch(self.journal.state().epoch)  # 1
         command = replace(command, epoch=epoch)
-        state = self.journal.decide(lambda state, now: _decided(state, command, now))  # 2
+        try:
+            state = self.journal.decide(lambda state, now: _decided(state, command, now))  # 2
+        except LogUnavailable as failure:
+            raise self._carried_out_unrecorded(command, failure) from failure
         made = list(state.reisolations.values())[-1]
         going = [name for name in made.stages if state.stage(name).state is StageState.REVERTING]
         for name in going:
-            self.runner.revert(name)  # 3
+            if self._acts():
+                self.runner.revert(name)  # 3; the run itself notices, on whichever server it is
         self._start(lambda: self._carry_out(going, made.id))
         return state, made
 
@@ -92,11 +98,27 @@ class Reisolating:
         """After a block or the grant of an unblocking: begins to bring the devices to the list."""
         self._start(lambda: self._carry_out((), ""))
 
+    def _carried_out_unrecorded(self, command: Reisolate, failure: LogUnavailable) -> LogUnavailable:
+        """By the last state that could be read. What runs cannot write either, and its commands fail on the fenced devices."""
+        state = self.journal.state()
+        for seq, new in enumerate(_decided(state, command, self.journal.now()), start=state.seq + 1):
+            state = apply(state, Event(new.type, new.at, new.actor, new.body, new.stage, new.device, seq=seq))
+        made = list(state.reisolations.values())[-1]
+        going = [name for name in made.stages if state.stage(name).state is StageState.REVERTING]
+        told = self.subtracting.give(also=going, assumed=state)
+        left = "; ".join(f"{one.device}: {one.detail}" for one in told if not one.done)
+        end = f"NOT closed on {left}" if left else "it is closed on every device"
+        return LogUnavailable(
+            f"{failure.args[0]}: nothing of this re-isolation is recorded; {end}",
+            advice="note it by hand, and order it again when the log can be written; what the log says is open may be repaired as drift",
+        )
+
     def _carry_out(self, going: Collection[str], order: str) -> None:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self.collaborators.wait(_PAUSE_S)
-            told = self.subtracting.give(also=going if not attempt else ())
+            state = self.journal.state()
+            told = self.subtracting.give(also=[name for name in going if state.stage(name).state is StageState.REVERTING])
             self._remember(told)
             if all(one.done for one in told):
                 break
@@ -136,12 +158,19 @@ class Reisolating:
     # --- within ---------------------------------------------------------------------------------------------------
 
     def _release(self) -> None:
-        for name in self.blocking.to_release(self.journal.state()):
+        for name in self.blocking.to_release(self.journal.state()) if not self.subtracts_only else ():
             if self._is_due(name):
                 try:
                     self._remember([self.blocking.release(name)])
                 except NotActing as other:  # the server that acts does it
                     self._remember([Told(name, str(other))])
+
+    def _acts(self) -> bool:
+        try:
+            self.journal.require_acting()
+        except (NotActing, LogUnavailable):
+            return False
+        return True
 
     def _is_due(self, device: str) -> bool:
         return self.elapsed() >= self._tries.get(device, _Tries()).next

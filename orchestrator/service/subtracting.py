@@ -66,10 +66,12 @@ class Subtracting:
     def owed(self, state: SiteState) -> tuple[Owed, ...]:
         return owed(state, self.keep_a_list(state)) if state.ratified is not None else ()
 
-    def give(self, devices: Collection[str] | None = None, also: Collection[str] = ()) -> tuple[Told, ...]:
+    def give(
+        self, devices: Collection[str] | None = None, also: Collection[str] = (), assumed: SiteState | None = None
+    ) -> tuple[Told, ...]:
         """To all that are owed something (or these). `also` are stages that go back as a whole: what they have, or may have,
-        is closed at once; their own run closes it again and settles it."""
-        state = self.journal.state()
+        is closed at once; their own run closes it again and settles it. `assumed`: instead of what the log says."""
+        state = assumed if assumed is not None else self.journal.state()
         todo = [one for one in self.owed(state) if devices is None or one.device in devices]
         works = self._works(state, todo, also)
         self._record([event for work in works for event in self._intents(state, work)])

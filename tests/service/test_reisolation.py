@@ -16,7 +16,7 @@ from orchestrator.domain.owed import owed
 from orchestrator.domain.resumption import candidates
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.subtractions import Reisolation, What
-from orchestrator.errors import NotAllowed, UnknownName, UsageError
+from orchestrator.errors import LogUnavailable, NotAllowed, UnknownName, UsageError
 from orchestrator.ports import Credential, Outcome, Target
 from orchestrator.simulation.device import Fault
 from orchestrator.simulation.hospital import SimulatedHospital
@@ -412,3 +412,19 @@ def test_who_and_what_is_refused() -> None:
     for person in ("eng-4", "owner-mail", "director-duty", "commander"):
         order(Reisolate(person, "partner", "vendor-1", "one person of any deciding role", epoch=0))
     assert reopening.stages.reisolating.wait(60)
+
+
+def test_with_a_log_that_cannot_be_written_it_closes_all_the_same_and_says_that_nothing_is_recorded() -> None:
+    reopening = after_the_cut(LIFELINES, MAIL, CARE)
+    size = reopening.log.head().size
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise LogUnavailable("the disk is full")
+
+    reopening.log.append = full  # type: ignore[method-assign]
+    with pytest.raises(LogUnavailable, match="nothing of this re-isolation is recorded; it is closed on every device"):
+        reopening.stages.reisolating.order(Reisolate("rssi", "partner", "sister", "now", epoch=0))
+    assert reopening.log.head().size == size
+    assert not reopening.reaches("sister", PACS, 104)
+    assert reopening.reaches("ght-2", PACS, 104)
+    assert {machine.epoch for machine in reopening.hospital.machines.values()} == {reopening.epoch}
