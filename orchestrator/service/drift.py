@@ -46,24 +46,33 @@ class Drift:
         self._with, self._journal = collaborators, journal
         self._looking = threading.Lock()  # one look at a time: the same thing is not recorded twice
 
-    def look(
-        self, devices: Collection[str] | None = None, *, did: Mapping[str, tuple[str, ...]] | None = None, by: str = ORCHESTRATOR
-    ) -> dict[str, DriftStatus]:
+    def look(self, devices: Collection[str] | None = None) -> dict[str, DriftStatus]:
         """Reads these devices (None: all that hold a layer), records what is new, and says what stands. Devices that are being
-        changed just now are left out. `did` is what `by` has just repaired, by device. Raises NotActing, LogUnavailable."""
+        changed just now are left out. Raises NotActing, LogUnavailable."""
+        return self.reading(devices)[1]
+
+    def reading(self, devices: Collection[str] | None = None) -> tuple[dict[str, Seen], dict[str, DriftStatus]]:
+        """The same, with what was read."""
         self._journal.require_acting()
         with self._looking:
             before = self._journal.state()
             if before.ratified is None or before.posture is SitePosture.ISOLATING:
-                return {}
-            names = [name for name in watched(before) if devices is None or name in devices]
-            seen = self.read(names)
-            found: dict[str, DriftStatus] = {}
-            for name, one in seen.items():
-                status = self._compared(before, name, one, (did or {}).get(name, ()), by)
-                if status is not None:
-                    found[name] = status
-            return found
+                return {}, {}
+            seen = self.read([name for name in watched(before) if devices is None or name in devices])
+            return seen, self._recorded(before, seen, {}, ORCHESTRATOR)
+
+    def repaired(self, before: SiteState, seen: Mapping[str, Seen], did: Mapping[str, tuple[str, ...]], by: str) -> dict[str, DriftStatus]:
+        """What stands after a repair: `seen` was read after `before`, and `did` is what `by` has done, by device."""
+        with self._looking:
+            return self._recorded(before, seen, did, by)
+
+    def _recorded(self, before: SiteState, seen: Mapping[str, Seen], did: Mapping[str, tuple[str, ...]], by: str) -> dict[str, DriftStatus]:
+        found: dict[str, DriftStatus] = {}
+        for name, one in seen.items():
+            status = self._compared(before, name, one, did.get(name, ()), by)
+            if status is not None:
+                found[name] = status
+        return found
 
     def known(self, actor: str, device: str | None = None) -> dict[str, DriftStatus]:
         """What the log says was found last, for somebody who may read it. Raises UnknownName."""
