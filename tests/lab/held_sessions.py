@@ -28,7 +28,7 @@ class Held:
     def __init__(self, machine: Machine, script: Script, program: str, pattern: str = "*", **values: int) -> None:
         self._machine = machine
         real = machine.run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v {program}").strip()
-        cover = f"/usr/local/sbin/{program}"
+        cover = self._cover = f"/usr/local/sbin/{program}"
         machine.run(f"cat > {cover}.new && chmod 755 {cover}.new && mv {cover}.new {cover}", _COVER.format(pattern=pattern, real=real))
         machine.run(": > /run/freeze; rm -f /run/frozen")
         filled = script.filled(**values)
@@ -52,6 +52,7 @@ class Held:
             self._machine.try_run(f"kill -CONT {self.pid}; kill -9 {self.pid}")
             self._process.kill()
         self._process.communicate(timeout=20)
+        self._machine.try_run(f"rm -f {self._cover} /run/freeze")
 
     def ended(self) -> bool:
         """Whether somebody has ended it already."""
