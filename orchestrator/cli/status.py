@@ -69,7 +69,7 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
     except OrchestratorError as failure:
         return {"log": f"cannot be read: {failure.args[0]}"}
     told: dict[str, Any] = {"log": f"broken: {broken}" if broken else f"{events} events"}
-    if cutoff is None or site.epoch >= int(cutoff["epoch"]):
+    if cutoff is None or (site.last_cutoff is not None and site.last_cutoff.epoch >= int(cutoff["epoch"])):
         told.update(posture=site.posture.value, posture_since=site.posture_since, posture_from="log", rehearsal=site.rehearsal)
         told["stages"] = {name: stage.state.value for name, stage in site.stages.items()}
         now = datetime.now(UTC)
@@ -78,11 +78,39 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
             for w in site.waivers_in_force(now)
         ]
         told.update(_watched(site))
+        told.update(_subtracted(site))
         told["resume"] = _resume(site, now)
         told["ends"] = all_ends(site, now)
         told["recuts"] = [recut(site, item, now) for item in site.recuts.values() if not item.ended_at]
         told["devices"] = {name: {"step": device.step, "slots": sorted(device.slots)} for name, device in site.devices.items()}
     return told
+
+
+def _subtracted(site: SiteState) -> dict[str, Any]:
+    """What people have closed alone: re-isolations that are not checked or not reopened, the block list, and the devices that
+    are owed something of it by the log."""
+    from orchestrator.domain.conversation_states import ConversationState
+    from orchestrator.domain.owed import owed
+    from orchestrator.wiring_hospital import dialect_named
+
+    declared = site.ratified.site.devices if site.ratified is not None else ()
+    keeping = [device.name for device in declared if dialect_named(device.platform).traits.blocks]
+    closed = {
+        one.id
+        for one in site.reisolations.values()
+        for name, pairs in one.stages.items()
+        for pair in pairs
+        if site.stage(name).conversations.get(pair) is ConversationState.REISOLATED
+    }
+    return {
+        "reisolations": [
+            {"id": one.id, "what": one.what, "name": one.name, "by": one.by, "at": one.at, "checked": one.checked, "leaks": list(one.leaks)}
+            for one in site.reisolations.values()
+            if one.id in closed or one.checked != "successful"
+        ],
+        "blocked": [str(network) for network in site.blocklist],
+        "owed": [one.device for one in owed(site, keeping)],
+    }
 
 
 def _resume(site: SiteState, now: datetime) -> dict[str, Any] | None:
@@ -123,7 +151,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
     cutoff = found["last_cutoff"]
     if cutoff is None:
-        return [*told, "cut-off   none recorded here", *dated(found), *watched(found), *waived(found)]
+        return [*told, "cut-off   none recorded here", *dated(found), *watched(found), *subtracted(found), *waived(found)]
     told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
     for device in cutoff["devices"]:
         detail = f" — {device['detail']}" if device["step"] != "applied" else ""
@@ -133,13 +161,25 @@ def lines(found: dict[str, Any]) -> list[str]:
     told += [f"  warning   {warning}" for warning in cutoff["warnings"]]
     told += [f"stage     {name}: {state}" for name, state in found.get("stages", {}).items()]
     told += resumable(found)
-    return told + dated(found) + watched(found) + waived(found)
+    return told + dated(found) + watched(found) + subtracted(found) + waived(found)
 
 
 def dated(found: dict[str, Any]) -> list[str]:
     """Ends of what is open, loud where one has passed; planned re-cuts, loud where one was missed."""
     told = [f"end       {of_end(end)}" for end in found.get("ends", [])]
     return told + [f"re-cut    {line}" for item in found.get("recuts", []) for line in of_recut(item).splitlines()]
+
+
+def subtracted(found: dict[str, Any]) -> list[str]:
+    """Re-isolations, loud where something still passes; the block list; devices that are owed something of them."""
+    told = []
+    for one in found.get("reisolations", []):
+        probes = f"probes: {one['checked'] or 'not asked yet'}"
+        told.append(f"closed    {one['id']} {one['what']} {one['name']} by {one['by']} at {one['at']}; {probes}")
+        told += [f"  open      {leak}" for leak in one["leaks"]]
+    blocked = found.get("blocked", [])
+    told += [f"blocked   {', '.join(blocked[:8])}{f' and {len(blocked) - 8} more' if len(blocked) > 8 else ''}"] if blocked else []
+    return told + [f"owed      {device}: not closed, fenced or blocked as ordered yet" for device in found.get("owed", [])]
 
 
 def watched(found: dict[str, Any]) -> list[str]:
