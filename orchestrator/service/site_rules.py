@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from difflib import unified_diff
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain.network import Device
@@ -11,6 +12,8 @@ from orchestrator.domain.plan import SiteRules
 from orchestrator.errors import DeviceUnknown
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.service.collaborators import Collaborators
+
+_LINES = 3
 
 
 def read_site_rules(collaborators: Collaborators, devices: Iterable[Device]) -> dict[str, dict[str, str]]:
@@ -38,10 +41,15 @@ def read_site_rules(collaborators: Collaborators, devices: Iterable[Device]) -> 
             why = outcomes[-1].detail if outcomes else "no answer"
             raise DeviceUnknown(f"the site's own rules of {name} could not be read: {why}", advice="orchestrator drift; then try again")
         try:
-            found[name] = words.sections([outcome.output for outcome in outcomes])
+            found[name] = {part: _told(text) for part, text in words.sections([outcome.output for outcome in outcomes]).items()}
         except (ValueError, KeyError) as failure:
             raise DeviceUnknown(f"the site's own rules of {name} cannot be understood: {failure!r}") from failure
     return found
+
+
+def _told(text: str) -> str:
+    """Without lines that say nothing: a router prints `!` around blocks, ours among them."""
+    return "\n".join(line for line in text.splitlines() if line.strip() not in ("", "!"))
 
 
 def as_text(sections: dict[str, str]) -> str:
@@ -59,11 +67,13 @@ def kept(collaborators: Collaborators, found: dict[str, dict[str, str]]) -> tupl
 
 
 def moved(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
-    """What differs, device by device and section by section, for people; empty when the texts are equal to the byte."""
+    """What differs, device by device and section by section, with the first lines; empty when the texts are equal to the byte."""
     found = []
     for name, sections in before.items():
         other = now.get(name, {})
         different = sorted(part for part in {*sections, *other} if sections.get(part) != other.get(part))
-        if different:
-            found.append(f"{name}: {', '.join(different)}")
+        for part in different:
+            lines = list(unified_diff(sections.get(part, "").splitlines(), other.get(part, "").splitlines(), lineterm="", n=0))[2:]
+            changed = [line for line in lines if not line.startswith("@@")]
+            found.append(f"{name}, {part}: {'; '.join(changed[:_LINES])}{' …' if len(changed) > _LINES else ''}")
     return found
