@@ -25,7 +25,7 @@ from orchestrator.domain.stages import LETS_THROUGH, RUNNING, VOTING, StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.domain.statement import NAMESPACE, read_statement, statement_for
 from orchestrator.domain.windows import window_of
-from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
+from orchestrator.errors import IllegalTransition, LogUnavailable, Refused, Stale, UsageError
 from orchestrator.ports import Signatures
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
@@ -54,9 +54,15 @@ class Stages:
         keep_time(self.collaborators, self.journal, self.planner, self.runner)
 
     def state(self) -> SiteState:
-        """The present state; plans whose time is over are expired on the way."""
+        """The present state; plans whose time is over are expired on the way. With a log that cannot be written it can still be
+        looked at: every decision asks for the time again."""
         state = self.journal.state()
-        return self.journal.decide(overdue) if state.ratified and overdue(state, self.journal.now()) else state
+        if not state.ratified or not overdue(state, self.journal.now()):
+            return state
+        try:
+            return self.journal.decide(overdue)
+        except LogUnavailable:
+            return state
 
     def read(self, actor: str) -> SiteState:
         """The present state, for somebody who may read it."""

@@ -427,3 +427,12 @@ def test_the_devices_are_opened_with_the_open_key_and_read_and_closed_with_the_c
     reopening.stages.runner.wait(10)
     used = {(verb, credential) for _, verb, credential in reopening.hospital.sent}
     assert used == {("open", Credential.OPEN), ("confirm", Credential.OPEN), ("read_back", Credential.CUT), ("close", Credential.CUT)}
+
+
+def test_with_a_full_disk_what_is_can_still_be_read_although_a_plan_has_expired() -> None:
+    reopening = after_the_cut(approved=LIFELINES)
+    reopening.clock.wait(30 * 86_400)
+    reopening.log.unavailable = "no space left on device"
+    assert reopening.stages.read("auditor").stage(LIFELINES).state == "approved"
+    reopening.log.unavailable = None
+    assert reopening.stages.read("auditor").stage(LIFELINES).state == "expired"
