@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain.events import Event, Head, NewEvent
@@ -23,6 +23,12 @@ from orchestrator.ports import Credential, DeviceStep, Log, Outcome, Target
 DIE = "die"
 
 
+class Asked(Protocol):
+    """Whoever is told what is reached, and may end this process."""
+
+    def ask(self, kind: str, /, *what: Any) -> Any: ...
+
+
 class Line:
     """To the world and back, one question at a time. Asking may be the last thing that this process does."""
 
@@ -30,9 +36,9 @@ class Line:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def ask(self, *question: Any) -> Any:
+    def ask(self, kind: str, /, *what: Any) -> Any:
         with self._lock:
-            self._connection.send(question)
+            self._connection.send((kind, *what))
             answer = self._connection.recv()
             if answer == DIE:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -42,7 +48,7 @@ class Line:
 class AnnouncedLog:
     """The port Log: the product's own durable log, each append announced before and after."""
 
-    def __init__(self, line: Line, log: Log, *, name: str = "log") -> None:
+    def __init__(self, line: Asked, log: Log, *, name: str = "log") -> None:
         self._line, self._log, self._name = line, log, name
 
     def append(self, events: Sequence[NewEvent], *, expected: int | None = None) -> Head:

@@ -121,7 +121,7 @@ class Races(RuleBasedStateMachine):
         self._try(lambda: self.hospital.world.evidence(P6))
         self._try(lambda: self.hospital.stages.plan("eng-1", P6, ["vendor-1"], between))
         for person in ("eng-2", "rssi"):
-            for name in [name for name in self.hospital.stages.state().stages if name.startswith(P6)]:
+            for name in [name for name in self.hospital.stages.journal.state().stages if name.startswith(P6)]:
                 self._try(lambda person=person, name=name: self.hospital.world.vote(person, name))  # type: ignore[misc]
 
     # --- the server ---------------------------------------------------------------------------------------------
