@@ -55,7 +55,10 @@ guard() {{
     echo "$port is closed whole: $why, and flows on it cannot be told apart" >&2
     status=1; park "$port"; return
   fi
-  vlans=; for column in vlan_mode tag trunks cvlans protected; do vlans="$vlans $column=$(value Port "$port" $column)"; done
+  case " $(echo $timers) " in
+    *" $port "*) vlans=" $parked" ;; # it was released, and is parked in this transaction
+    *) vlans=; for column in vlan_mode tag trunks cvlans protected; do vlans="$vlans $column=$(value Port "$port" $column)"; done ;;
+  esac
   row=@row$((rows = ${{rows-0}} + 1))
   words="$words -- --id=$row get Port $port -- remove Bridge $bridge ports $row -- add Bridge {BRIDGE} ports $row"
   words="$words -- set Port $port $claim external_ids:{STANDS_KEY}=$stands external_ids:{BRIDGE_KEY}=$bridge"

@@ -27,12 +27,17 @@ ls /etc/containment /run/containment 2>/dev/null | grep flows || :
 def flow_switch() -> Iterator[Bench]:
     """The small switch with three services on the hosts, one of which the site denies."""
     with small_switch() as bench:
-        for family in ("tcp", "tcp6"):
-            bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port=p-ght,{family},tp_dst={DENIED},actions=drop")
+        site_entries(bench)
         for port in (DENIED, KEPT):
             bench.inside.ask("serve", port)
             bench.outside.ask("serve", port)
         yield bench
+
+
+def site_entries(bench: Bench) -> None:
+    """What the site's own controller lays in its bridge, and lays again after a restart of the daemon."""
+    for family in ("tcp", "tcp6"):
+        bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port=1,{family},tp_dst={DENIED},actions=drop")
 
 
 def host(number: int, family: int) -> str:
