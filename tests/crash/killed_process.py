@@ -2,8 +2,9 @@
 
     python -m tests.crash.killed_process serve        (or `cutoff …`; options as of `orchestrator`)
 
-ORCHESTRATOR_CRASH is {"trace": FILE, "name", "nth", "form"}: what is reached is written to the file, a line each; at the named
-point the process ends by SIGKILL. Everything else is as it is wired: real log, real sessions.
+ORCHESTRATOR_CRASH is {"trace": FILE, "since", "name", "nth", "form"}: what is reached, from the first point named `since` on, is
+written to the file, a line each; at the named point the process ends by SIGKILL. Everything else is as it is wired: real log,
+real sessions.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ class Points:
     def __init__(self, wanted: Mapping[str, Any]) -> None:
         self._wanted = (str(wanted.get("name", "")), int(wanted.get("nth", 0)), str(wanted.get("form", "")))
         self._trace = open(wanted["trace"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115, PTH123 (as long as the process lives)
+        self._since, self._begun = str(wanted.get("since", "")), not wanted.get("since")
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def ask(self, kind: str, /, *what: Any) -> None:
         name = str(what[0])
         with self._lock:
+            self._begun = self._begun or name.startswith(self._since)
+            if not self._begun:
+                return
             if kind == "acknowledged":
                 self._trace.write(f"acknowledged\t{what[0]}\t{what[1]}\n")
             if kind == "before":
