@@ -202,7 +202,7 @@ def _change_intended(state: SiteState, event: Event) -> SiteState:
 
 
 def _device_changed(state: SiteState, event: Event) -> SiteState:
-    if event.body.get("late"):
+    if event.body.get("after_takeover"):
         return state  # by a server that acts no longer: whoever took over has read the device back since
     device = state.device(str(event.device))
     return _with_device(state, replace(device, step=_stepped(device, _ANSWERS[event.body["step"]]), since=event.at))

@@ -24,6 +24,8 @@ _TELLING = (
     "waiver",
     "gate",
     "accepted_risk",
+    "server",
+    "instead_of",
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -41,6 +43,10 @@ def message(event: Event) -> str:
     """One line for a person: what happened, to what, by whom, and why."""
     subject = " ".join(filter(None, (event.type.value, event.stage, event.device)))
     said = "; ".join(f"{key}: {event.body[key]}" for key in _TELLING if isinstance(event.body.get(key), (str, int)))
+    did, found = event.body.get("did"), event.body.get("found")  # of a recovery or a repair, and of drift
+    listed = [str(text) for text in did] if isinstance(did, list) else []
+    listed += [str(item["text"]) for item in found if isinstance(item, dict) and "text" in item] if isinstance(found, list) else []
+    said = "; ".join(filter(None, (said, *listed)))
     marks = [mark for mark in ("rehearsal", "late") if event.body.get(mark) is True]
     text = f"{subject} by {event.actor}" + (f" ({said})" if said else "") + "".join(f" [{mark.upper()}]" for mark in marks)
     return " ".join(text.split())

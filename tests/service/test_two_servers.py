@@ -144,7 +144,7 @@ def test_a_server_that_hangs_is_followed_when_its_lease_runs_out_and_its_command
     assert one.runner.wait(10)
     assert held(reopening) == before, "the fence stopped it"
     late = [event for event in reopening.log.read() if event.seq >= size]
-    assert [(event.type, event.body["step"], event.body["late"]) for event in late] == [(E.DEVICE_CHANGED, "refused", True)]
+    assert [(event.type, event.body["step"], event.body["after_takeover"]) for event in late] == [(E.DEVICE_CHANGED, "refused", True)]
     assert "stale epoch" in str(late[0].body["detail"])
     assert reopening.status(LIFELINES).state == "reverted"
     assert not one.runner.acting.acts
