@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint install system-packages lock bench-cutoff bench-policy prove clean
+.PHONY: demo test check lint install system-packages lock bench-cutoff bench-policy crash races soak prove clean
 
 demo: install
 	@$(BIN)/python -m orchestrator demo
@@ -23,6 +23,15 @@ bench-cutoff: install
 
 bench-policy: install
 	@$(BIN)/python -m benchmarks.policy
+
+crash: install
+	@$(BIN)/python -m benchmarks.crash
+
+races: install
+	@$(BIN)/python -m benchmarks.races
+
+soak: install
+	@$(BIN)/python -m benchmarks.soak
 
 prove: install
 	$(BIN)/python -m benchmarks.prove

@@ -23,6 +23,9 @@ JOBS: dict[str, list[str]] = {
     "bench-policy": ["-m", "benchmarks.policy"],
     "policy-mutation": ["-m", "tests.unit.test_policy_mutation"],
     "live-matrix": ["-m", "benchmarks.live_matrix"],
+    "crash": ["-m", "benchmarks.crash"],
+    "races": ["-m", "benchmarks.races"],
+    "soak": ["-m", "benchmarks.soak"],
 }
 
 

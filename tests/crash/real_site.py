@@ -6,12 +6,11 @@ People ask the server over HTTP on its Unix socket, as the commands do. The devi
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,10 +75,11 @@ class RealSite:
         return {**self.case.environment, "ORCHESTRATOR_STATE": str(self.state.root), "PYTHONUNBUFFERED": "1", **more}
 
     @contextmanager
-    def serving(self, *, crash: dict[str, Any] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-        """A server that acts, and has taken up what it found. `crash`: where it will be killed (killed_process.py)."""
+    def serving(self, *, crash: dict[str, Any] | None = None, more: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """A server that acts, and has taken up what it found. `crash`: where it will be killed (killed_process.py); `more` of
+        the environment."""
         module = "orchestrator" if crash is None else "tests.crash.killed_process"
-        environment = self.environment(**({"ORCHESTRATOR_CRASH": json.dumps(crash)} if crash is not None else {}))
+        environment = self.environment(**(more or {}), **({"ORCHESTRATOR_CRASH": json.dumps(crash)} if crash is not None else {}))
         with (self.directory / "serve.log").open("ab") as log:
             process = subprocess.Popen(
                 self.command("serve", module=module), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -235,17 +235,3 @@ def real_site(name: str, directory: Path, tell: Callable[[str], None] = print) -
         yield RealSite(hospital, directory)
     finally:
         hospital.down()
-
-
-def processes(words: Sequence[str]) -> list[int]:
-    """Processes of this machine whose command line has all of these words."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if all(word in line for word in words):
-                found.append(int(entry.name))
-    return found
