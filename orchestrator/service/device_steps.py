@@ -158,7 +158,8 @@ class DeviceSteps:
             self.guard()
         outcomes = self._run(state, {name: (script,) for name, script in scripts.items()}, action)
         late = self._late()
-        bodies = {name: {**self._outcome(action, outcome), **({"after_takeover": True} if late else {})} for name, outcome in outcomes.items()}
+        marked = {"after_takeover": True} if late else {}
+        bodies = {name: {**self._outcome(action, outcome), **marked} for name, outcome in outcomes.items()}
         self._record(E.DEVICE_CHANGED, bodies, must=action not in ONLY_SUBTRACTS)
         if late is not None:
             raise late
