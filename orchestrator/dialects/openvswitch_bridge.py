@@ -73,12 +73,12 @@ set -uf
 no() { echo "refused: $*" >&2; exit 1; }
 """
 # What only subtracts waits for nobody: a frozen session may hold the lock.
-WITHOUT_LOCK = "exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2\n"
+WITHOUT_LOCK = "command exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2\n"
 FENCED = (
     REFUSE
     + FENCE_WORDS
     + f"""\
-exec 9>/run/containment.lock && flock -w 10 9 || no 'another change is running, or was stopped while it held /run/containment.lock'
+command exec 9>/run/containment.lock && flock -w 10 9 || no 'another change is running, or was stopped while it held /run/containment.lock'
 held=$(ovs-vsctl --timeout=8 --if-exists get Open_vSwitch . external_ids:{EPOCH_KEY}) || no 'the database of the switch does not answer'
 held=$(echo $held | tr -d '"')
 [ "$held" = {{epoch}} ] || no "the generation in force is ${{held:-none}}, not {{epoch}}: this command came late"
@@ -178,7 +178,7 @@ patience=$left; [ $patience -le 8 ] || patience=8
 """
         + _bundle(elements, ",hard_timeout={until}" if until else "", "$patience")
         + f"""\
-if [ $(($(uptime_s) - began)) -gt $left ]; then
+if [ $(($(uptime_s) - began)) -ge $left ]; then
   for cookie in {cookies}; do echo "delete cookie=$cookie/-1"; done | ovs-ofctl --timeout=8 --bundle add-flows {BRIDGE} -
   no 'this command was held up until its window had passed: it is closed again, open it anew'
 fi

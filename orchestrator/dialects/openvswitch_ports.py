@@ -25,12 +25,13 @@ SLOT_KEY = "containment-slot-"
 # As the database prints it: a set of one is bare.
 PARKED: dict[str, Any] = {"vlan_mode": "dot1q-tunnel", "tag": 4094, "trunks": [], "cvlans": 4094, "protected": True}
 
-# Closing needs nothing on the device but Open vSwitch itself. A missing port is told, and does not keep the others open.
+# Closing needs nothing on the device but Open vSwitch itself, and no place on its disk (a shell ends where a plain `exec 9>`
+# finds none; `command` keeps it going). A missing port is told, and does not keep the others open.
 # `park PORT [words]` collects; one transaction does it all. Without the lock it goes on: cutting waits for nobody.
 # A port that lies behind our bridge (flow grain) has a stand-in in the site's: both carry the same VLANs.
 PARK = """\
 set -uf
-exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2
+command exec 9>/run/containment.lock && flock -w 2 9 || echo 'going on without the lock' >&2
 status=0 words='comment containment'
 value() { ovs-vsctl --if-exists get "$@" 2>/dev/null | tr -d '" '; }
 park() {

@@ -50,6 +50,11 @@ class Bench:
         """As a switch's start-up does it: what is kept is put together again."""
         self.switch.run(STOP_DAEMON + "\ncontainment-host boot\n" + START_DAEMON + "containment-host restore")
 
+    def reboot_and_restore(self) -> None:
+        """As a device's start-up does it."""
+        self.reboot()
+        self.switch.run("containment-host restore")
+
     def reboot(self, *, hook: bool = True) -> None:
         """Running state is lost, timers included; the database stays."""
         self.switch.run(STOP_ALL + "; pkill -x sleep -P 1 || :; rm -rf /run/openvswitch /run/containment /run/containment.lock")

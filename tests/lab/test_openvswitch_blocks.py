@@ -11,11 +11,11 @@ from orchestrator.domain.layer import DeviceChange, Layer, networks_in_order
 from tests.lab.held_sessions import Held
 from tests.lab.small_device import Machine, eventually
 from tests.lab.small_switch import ALSO_OUTSIDE, BOTH, DIALECT, INSIDE, OUTSIDE, PORT, Bench
-from tests.lab.switch_flows import EVERYTHING, KEPT, SLOT, TCP, alive, box, flow_switch, inwards, layer, reached, site_entries
+from tests.lab.switch_flows import EVERYTHING, KEPT, SLOT, alive, box, flow_switch, inwards, layer, reached, site_entries
 
 pytestmark = pytest.mark.lab
 KEEP = layer(
-    *(box(number, INSIDE, TCP, (KEPT, KEPT), family) for number in (OUTSIDE, ALSO_OUTSIDE) for family in (4, 6)), guard=("p-ght", "p-lab")
+    *(box(number, INSIDE, (KEPT, KEPT), family) for number in (OUTSIDE, ALSO_OUTSIDE) for family in (4, 6)), guard=("p-ght", "p-lab")
 )
 WHOLE = Layer(slot="total-1", profile="total", device="sw", guard=("p-ght",), coarse=True)
 P_GHT = DeviceChange(device="sw", releases=("p-ght",))
@@ -58,7 +58,7 @@ def test_a_blocked_network_gets_through_nothing_that_is_kept_or_opened(bench: Be
     bench.switch.apply(DIALECT.fence(), epoch=7)
     bench.switch.apply(DIALECT.open(inwards(PORT)), epoch=7, confirm=600)
     assert (reached(bench), bench.observed().blocked) == (set(), seen.blocked)
-    for again in (bench.restart_daemon, lambda: (bench.reboot(), bench.switch.run("containment-host restore"))):
+    for again in (bench.restart_daemon, bench.reboot_and_restore):
         again()
         assert eventually(lambda: kept(bench, bench.also_outside))
         assert reached(bench) == set()
@@ -130,7 +130,7 @@ def test_a_loosened_layer_passes_everything_and_comes_back_with_what_was_open(be
         assert bench.observed() == holds
     assert not bench.outside.ask("alive", session)
     assert reached(bench) == set()
-    for again in (bench.restart_daemon, lambda: (bench.reboot(), bench.switch.run("containment-host restore"))):  # inside the time
+    for again in (bench.restart_daemon, bench.reboot_and_restore):  # inside the time
         loosen(600)
         again()
         assert bench.observed() == holds

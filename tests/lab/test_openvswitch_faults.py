@@ -111,3 +111,11 @@ def test_a_full_disk_is_refused_by_name_and_closes_all_the_same(bench: Bench) ->
     assert "keeps nothing" in bench.switch.refuses(DIALECT.lay(layer(slot="vendors-2")), epoch=7)
     assert reached(bench) == set()
     bench.switch.run(FREE.format("/run/containment"))
+    bench.switch.apply(DIALECT.lift(), epoch=7)
+
+    # No lock, no file of ours: the cut goes on all the same, and nothing opens.
+    bench.switch.run("rm /run/containment.lock; mkdir /run/containment.lock")
+    bench.switch.apply(DIALECT.lay(WHOLE), epoch=8)
+    assert "no place in /run for the lock" in bench.switch.refuses(DIALECT.open(P_GHT), epoch=8, confirm=60)
+    bench.switch.apply(DIALECT.fence(), epoch=9)
+    assert (bench.observed().closed, bench.observed().epoch) == (("p-ght",), 9)

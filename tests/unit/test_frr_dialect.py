@@ -59,6 +59,29 @@ def test_the_generation_is_the_highest_of_all_marks() -> None:
     assert DIALECT.parse(printed(older)).fingerprint == DIALECT.parse(printed()).fingerprint
 
 
+def test_a_generation_that_was_raised_without_laying_counts_where_a_layer_lies() -> None:
+    raised = "=== generation\n7\n=== loosened\n"
+    assert DIALECT.parse(printed(about=raised)).epoch == 7
+    assert DIALECT.parse(printed(about=raised)).fingerprint == DIALECT.parse(printed()).fingerprint
+    assert DIALECT.parse(printed(about=raised.replace("7", "2"))).epoch == 3
+    assert DIALECT.parse(printed("", "", about=raised)).epoch is None
+    with pytest.raises(DeviceUnknown, match="generation"):
+        DIALECT.parse(printed(about=raised.replace("7", "seven")))
+
+
+def test_a_loosened_router_holds_nothing_shut_and_boots_with_the_layer() -> None:
+    seen = DIALECT.parse(printed(CUT.replace(" shutdown\n", ""), up=("up0", "in0"), about="=== generation\n=== loosened\n42\n"))
+    assert (seen.present, seen.slots, seen.closed, seen.loosened_s) == (False, {}, (), 42)
+    assert seen.boots_with == ("internet-1", "up0")
+
+
+def test_a_router_keeps_no_block_list() -> None:
+    assert not DIALECT.traits.blocks
+    for words in (DIALECT.block, DIALECT.unblock):
+        with pytest.raises(ValueError, match="no block list"):
+            words(())
+
+
 def test_a_mark_that_somebody_has_filled_is_foreign() -> None:
     line = "ip prefix-list CONTAINMENT-E3-internet-1-up0 seq 5 permit any"
     assert DIALECT.parse(printed(CUT + line + "\n")).foreign == (line,)

@@ -17,11 +17,14 @@ PARKED = {"vlan_mode": "dot1q-tunnel", "tag": 4094, "trunks": ["set", []], "cvla
 ORDINARY = {"vlan_mode": ["set", []], "tag": 60, "trunks": ["set", []], "cvlans": ["set", []], "protected": False}
 
 
-def printed(ports: dict[str, dict[str, Any]], *, entries: str = "", epoch: str | None = "3", taken_over: bool = True) -> str:
+def printed(
+    ports: dict[str, dict[str, Any]], *, entries: str = "", epoch: str | None = "3", taken_over: bool = True, loosened: str | None = None
+) -> str:
     """What the read-back prints of a switch with these ports."""
     headings = ["name", "vlan_mode", "tag", "trunks", "cvlans", "protected", "external_ids"]
     rows = [[name, *(port[key] for key in headings[1:])] for name, port in ports.items()]
     ids = [["containment-epoch", epoch]] if epoch is not None else []
+    ids += [["containment-loosened", loosened]] if loosened is not None else []
     switch = {
         "headings": ["external_ids", "other_config", "cur_cfg", "next_cfg"],
         "data": [[["map", ids], ["map", []], 7, 7 if taken_over else 8]],
@@ -29,7 +32,7 @@ def printed(ports: dict[str, dict[str, Any]], *, entries: str = "", epoch: str |
     table = json.dumps({"headings": headings, "data": rows})
     none = json.dumps({"headings": ["name"], "data": []})
     lines = ["ovs-vswitchd (Open vSwitch) 3.1.0", "=== switch", json.dumps(switch), "=== ports", table]
-    lines += ["=== interfaces", none, "=== bridges", none, "=== layer"]
+    lines += ["=== interfaces", none, "=== bridges", none, "=== layer", "uptime 1000"]
     return "\n".join([*lines, "=== entries", "bridge br0", entries, "=== end"])
 
 
@@ -50,6 +53,18 @@ def test_a_switch_that_holds_the_layer_reads_back_as_expected() -> None:
     assert observed.fingerprint == DIALECT.expected((LAYER,)).fingerprint
     assert observed.epoch == 3
     assert observed.boots_with == ("internet-1", "p-ght", "p-lab")
+
+
+def test_loosened_ports_are_not_closed_and_say_for_how_long() -> None:
+    lasting = claimed(ORDINARY, "internet-1")
+    lasting["external_ids"][1].append(["containment-release", "lasting:3"])
+    ports = {"p-ght": claimed(ORDINARY, "internet-1"), "p-lab": lasting}
+    observed = DIALECT.parse(printed(ports, loosened="3:1060:an-id"))
+    assert (observed.present, observed.slots, observed.closed, observed.loosened_s) == (False, {}, (), 60)
+    assert observed.boots_with == ("internet-1", "p-ght")
+    assert DIALECT.parse(printed(ports, loosened="3:900:an-id")).loosened_s == 0
+    with pytest.raises(DeviceUnknown, match="keys of the switch"):
+        DIALECT.parse(printed(ports, loosened="tomorrow"))
 
 
 def test_an_untouched_switch_reads_back_as_empty() -> None:

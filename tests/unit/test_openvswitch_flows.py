@@ -15,17 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.dialects.openvswitch import OpenvswitchDialect
-from orchestrator.dialects.openvswitch_compose import COMPOSE
+from orchestrator.dialects.openvswitch_compose import COMPOSE, FENCE_WORDS
 from orchestrator.dialects.openvswitch_flows import OURS, Entry, entries_of, port_pieces
 from orchestrator.dialects.openvswitch_tables import (
     FIRST_SLOT,
     NEXT,
     PASSED,
     THIS,
+    block_entries,
     epoch_table,
     fixed_entries,
     generation_entry,
     lock_entry,
+    loosened_entry,
     own_end,
     port_entries,
     slots_entry,
@@ -259,6 +261,45 @@ def test_a_bridge_that_is_gone_is_named() -> None:
 
 def test_the_device_composes_with_the_same_words_after_a_restart() -> None:
     assert COMPOSE in WRAPPER.read_text(encoding="utf-8")
+    assert FENCE_WORDS in WRAPPER.read_text(encoding="utf-8")
+
+
+def test_locks_of_two_generations_overlap_and_are_not_equal() -> None:
+    locks = {epoch: lock_entry(epoch) for epoch in (1, 2, 3, 4, 7, 8, 150, 151, 2**31)}
+    assert len({entry.match for entry in locks.values()}) == len(locks)
+    for epoch, entry in locks.items():  # one packet, with all bits set, matches every one of them
+        (word,) = entry.match
+        value, _, mask = word.removeprefix("reg0=").partition("/")
+        assert (int(value, 16), int(mask, 16)) == (epoch, epoch)
+
+
+BLOCKED = tuple(ip_network(text) for text in ("192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"))
+
+
+def block_lines() -> tuple[str, ...]:
+    return tuple(dumped(entry.text()) for entry in block_entries(BLOCKED))
+
+
+def test_a_block_list_is_read_back_and_half_of_it_is_named() -> None:
+    filed = tuple(f"blocked {network}" for network in BLOCKED)
+    seen = DIALECT.parse(switch((ONE,), more=(*block_lines(), *filed)))
+    assert (seen.blocked, seen.foreign) == (BLOCKED, ())
+    assert seen.fingerprint != DIALECT.parse(switch((ONE,))).fingerprint
+    assert "block list" in DIALECT.parse(switch((ONE,), more=block_lines())).foreign[0]
+    assert DIALECT.parse(switch((ONE,), more=filed)).blocked == ()
+    for line in block_lines():
+        rest = tuple(each for each in block_lines() if each != line)
+        assert DIALECT.parse(switch((ONE,), more=(*rest, *filed))).foreign
+    with pytest.raises(ValueError, match="no network"):
+        DIALECT.block(())
+
+
+def test_a_loosened_layer_lies_not_and_says_for_how_long() -> None:
+    loose = dumped(loosened_entry().text(), seconds=60)
+    seen = DIALECT.parse(switch((ONE,), opened_web(), more=(loose,)))
+    assert (seen.present, seen.slots, seen.loosened_s, seen.opened) == (False, {}, 56, (WEB,))
+    lasting = DIALECT.parse(switch((ONE,), more=(dumped(loosened_entry().text()),)))
+    assert lasting.foreign, "nothing of ours takes the layer off without an end"
 
 
 def test_the_words_depend_on_nothing_but_the_layer() -> None:
