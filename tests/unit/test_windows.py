@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.checks.words import stages as checked_stages
 from orchestrator.domain.expiry import (
     WARNED_BEFORE_H,
     closed_early,
@@ -22,6 +23,7 @@ from orchestrator.domain.recuts import LATEST, Recut
 from orchestrator.domain.state import Deadline
 from orchestrator.domain.windows import local, read_time
 from orchestrator.errors import UsageError
+from tests.service.reopening import valmont
 
 PARIS = "Europe/Paris"
 NOW = datetime(2026, 6, 24, 8, 0, tzinfo=UTC)
@@ -178,3 +180,27 @@ def test_a_re_cut_waits_is_due_or_asks(after: timedelta) -> None:
     now = NOW + after
     assert (now < NOW) + recut.is_due(now) + recut.asks(now) == 1
     assert recut.asks(now) == (after > LATEST)
+
+
+# --- what `policy check` says -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("closing", "open_for", "said"),
+    [
+        (("sms", "payment", "outside-labs"), timedelta(days=30), []),
+        ((), timedelta(days=30), []),
+        (("sms",), timedelta(days=30), ["after 30d, sms closes by itself and payment does not: one plan cannot do both"]),
+        (("sms",), None, ["sms closes by itself, but P5-patients-and-payments opens in no dated window, and for no time"]),
+    ],
+)
+def test_a_stage_says_one_thing_about_its_end(closing: tuple[str, ...], open_for: timedelta | None, said: list[str]) -> None:
+    site, policy = valmont()
+    name = "P5-patients-and-payments"
+    changed = policy.model_copy(
+        update={
+            "stages": tuple(s.model_copy(update={"open_for": open_for}) if s.name == name else s for s in policy.stages),
+            "flows": tuple(f.model_copy(update={"on_expiry": "close"}) if f.name in closing else f for f in policy.flows),
+        }
+    )
+    assert [problem.message for problem in checked_stages(site, changed)] == said
