@@ -151,7 +151,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [f"posture   {found['posture']}{since} (from: {found['posture_from']})", f"log       {found['log']}"]
     cutoff = found["last_cutoff"]
     if cutoff is None:
-        return [*told, "cut-off   none recorded here", *resumable(found), *dated(found), *watched(found), *subtracted(found), *waived(found)]
+        told.append("cut-off   none recorded here")
+        return [*told, *resumable(found), *dated(found), *watched(found), *subtracted(found), *waived(found)]
     told.append(f"cut-off   {cutoff['outcome']}: profile {cutoff['profile']}, epoch {cutoff['epoch']}, by {cutoff['by'] or 'nobody named'}")
     for device in cutoff["devices"]:
         detail = f" — {device['detail']}" if device["step"] != "applied" else ""
