@@ -76,11 +76,7 @@ def is_over(status: StageStatus, now: datetime) -> bool:
 
 def over(state: SiteState, now: datetime) -> tuple[StageStatus, ...]:
     """Stages that let something through, or may, and whose end on the device has come."""
-    return tuple(
-        status
-        for status in state.stages.values()
-        if status.state in MAY_END and status.ends_at and is_over(status, now)
-    )
+    return tuple(status for status in state.stages.values() if status.state in MAY_END and status.ends_at and is_over(status, now))
 
 
 def warning_due(opened: datetime, ends: datetime, warned_h: int, now: datetime) -> int | None:
