@@ -25,11 +25,12 @@ import httpx
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.domain.layer import Observed
 from orchestrator.domain.merkle import root
+from orchestrator.domain.stages import LETS_THROUGH, RUNNING, StageState
 from orchestrator.errors import LogBroken
 from tests.crash.approved import Approved, Cover, box
 from tests.crash.killed_process import AFTER, AMIDST, BEFORE
 from tests.crash.one_death import AT_A_RESTART, Verdict, without_outcome
-from tests.crash.real_site import ENDS_WITHIN_S, RUNNING, STAGE, NotInTime, RealSite, Traffic, await_
+from tests.crash.real_site import ENDS_WITHIN_S, STAGE, NotInTime, RealSite, Traffic, await_
 from tests.lab.cut_hospital import ROOT
 
 PARTNER = "efs"  # of the stage: the blood supply
@@ -37,7 +38,6 @@ CONFIRM_WINDOW_S = 60.0  # the rehearsal overlay's
 QUIET_S = 3.0  # without a new event: the chores of a server that has just started are done
 FORMS = {"log": (BEFORE, AFTER), "device": (BEFORE, AMIDST, AFTER)}
 SINCE = {"apply": "log StageApplying", "revert": "log StageReverting", "re-isolate": "log ReisolationOrdered", "cut off": ""}
-OPENED = ("StageOpened", "StagePartiallyOpened", "StageNarrowed")
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class RealDeaths:
 
     def _stand(self, operation: str) -> None:
         """The stage closed, or open, as the operation needs it; nothing runs."""
-        now = self.site.stages().get(STAGE, "")
-        is_open, wanted = now in OPENED, operation != "apply"
-        if is_open == wanted and now != "StageNarrowed":  # what is re-isolated must be open
+        now = self.site.stages().get(STAGE)
+        is_open, wanted = now in LETS_THROUGH, operation != "apply"
+        if is_open == wanted and now is not StageState.PARTIALLY_OPEN:  # what is re-isolated must be open
             return
         with self.site.serving():
             if is_open:
                 self.site.revert()
-                assert self.site.settled()[STAGE] == "StageReverted", self.site.last_words()
+                assert self.site.settled()[STAGE] is StageState.REVERTED, self.site.last_words()
             if wanted:
                 self.site.open()
 
@@ -205,8 +205,7 @@ class RealDeaths:
     def _settle(self, verdict: Verdict) -> None:
         self.site.settled()
         self._quiet()
-        if running := [f"{stage}: {last}" for stage, last in self.site.stages().items() if last in RUNNING]:
-            verdict.wrong.append(f"still running: {running}")
+        verdict.wrong += [f"{stage} is still {state}" for stage, state in self.site.stages().items() if state in RUNNING]
 
     def _quiet(self) -> None:
         """Until nothing has been written for a while."""

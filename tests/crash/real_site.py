@@ -24,10 +24,12 @@ from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.adapters.sshsig import sign
 from orchestrator.cli.demo_lifting import lifting, words
 from orchestrator.domain.layer import Observed
+from orchestrator.domain.stages import LETS_THROUGH, RUNNING, StageState
 from orchestrator.domain.statement import NAMESPACE
 from orchestrator.lab.hospital import Hospital
 from orchestrator.lab.streams import StreamResult, Streams, StreamSpec, valmont_streams
 from tests.crash.approved import Fact
+from tests.crash.one_death import state_of
 from tests.crash.world import facts
 from tests.lab.cut_hospital import ROOT, CutHospital, together
 
@@ -36,7 +38,6 @@ STAGE = "P0-lifelines"
 PROPOSER, VOTERS = "eng-1", ("commander", "eng-2")
 STARTS_WITHIN_S, ENDS_WITHIN_S = 60.0, 240.0
 KNOCKING_MS = 20  # between two packets of a stream
-RUNNING = frozenset({"StageApplying", "StageVerifying", "StageObserving", "StageReverting", "StageResumed"})
 
 
 class NotInTime(Exception):
@@ -150,18 +151,18 @@ class RealSite:
     def open(self, stage: str = STAGE) -> None:
         self.approve(stage)
         self.apply(stage)
-        assert self.settled()[stage] in ("StageOpened", "StagePartiallyOpened"), self.last_words()
+        assert self.settled()[stage] in LETS_THROUGH, self.last_words()
 
     # --- what can be seen ---------------------------------------------------------------------------------------
 
     def facts(self, start: int = 0) -> list[Fact]:
         return list(facts(self.state.log, start))
 
-    def stages(self) -> dict[str, str]:
-        """Stage → the last event that moved it."""
-        return {str(fact.stage): fact.type for fact in self.facts() if fact.stage is not None and fact.type.startswith("Stage")}
+    def stages(self) -> dict[str, StageState]:
+        """By the log."""
+        return {name: status.state for name, status in state_of(self.state.root).stages.items()}
 
-    def settled(self) -> dict[str, str]:
+    def settled(self) -> dict[str, StageState]:
         """The same as soon as nothing runs."""
         await_(lambda: not RUNNING & set(self.stages().values()), ENDS_WITHIN_S, "nothing runs any more")
         return self.stages()

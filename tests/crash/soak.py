@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.domain.stages import StageState
 from tests.crash.footprint import Footprint, footprint
 from tests.crash.real_site import STAGE, NotInTime, RealSite, await_
 
@@ -43,7 +44,7 @@ def soak(site: RealSite, rounds: int, measured: Collection[int], tell: Callable[
         for number in range(1, rounds + 1):
             site.open()
             site.revert()
-            assert site.settled()[STAGE] == "StageReverted", site.last_words()
+            assert site.settled()[STAGE] is StageState.REVERTED, site.last_words()
             if number in measured:
                 found[number] = _settled(site, server.pid, temporary, found.get(min(found, default=0)))
                 tell(f"round {number}: {found[number]}")

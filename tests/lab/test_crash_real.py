@@ -1,16 +1,17 @@
-"""Five deaths of `make crash` on the rehearsal hospital: the server or the emergency command is killed as it talks to devices."""
+"""Five deaths of `make crash` and three rounds of `make soak` on the rehearsal hospital."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.lab.hospital import Hospital
 from tests.crash.killed_process import AFTER, AMIDST, BEFORE
 from tests.crash.real_deaths import Death, RealDeaths
-from tests.crash.real_site import real_site
+from tests.crash.real_site import RealSite, real_site
+from tests.crash.soak import soak
 
 pytestmark = pytest.mark.lab
 
@@ -21,16 +22,27 @@ DEATHS = (
     Death("revert", "device rtr-isp close", 1, BEFORE),
     Death("cut off", "device fw-ext cutoff", 1, AFTER),
 )
+ROUNDS = 3
 
 
-def test_whoever_is_killed_nothing_is_open_that_is_not_approved(hospital: Hospital, tmp_path: Path) -> None:
-    """`hospital`: the machine can run one. This test cuts and ratifies, so it has one of its own."""
+@pytest.fixture(scope="module")
+def site(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSite]:
+    """A hospital of its own, cut off. `hospital`: the machine can run one."""
     del hospital
-    with real_site(f"k{os.getpid() % 100000}", tmp_path, lambda _line: None) as site:
-        deaths = RealDeaths(site, lambda _line: None)
-        try:
-            verdicts = [deaths.die(death) for death in DEATHS]
-        finally:
-            deaths.stop()
+    with real_site(f"k{os.getpid() % 100000}", tmp_path_factory.mktemp("site"), lambda _line: None) as made:
+        yield made
+
+
+def test_rounds_leave_nothing_behind(site: RealSite) -> None:
+    result = soak(site, ROUNDS, {1, ROUNDS}, lambda _line: None)
+    assert result.left_over(1) == {}
+
+
+def test_whoever_is_killed_nothing_is_open_that_is_not_approved(site: RealSite) -> None:
+    deaths = RealDeaths(site, lambda _line: None)
+    try:
+        verdicts = [deaths.die(death) for death in DEATHS]
+    finally:
+        deaths.stop()
     assert [line for verdict in verdicts for line in verdict.lines()] == []
     assert [verdict.survived for verdict in verdicts] == [True] * len(DEATHS)
