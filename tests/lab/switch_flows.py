@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 
+from orchestrator.dialects.openvswitch_tables import stand_in
 from orchestrator.domain.layer import TCP, DeviceChange, Element, Layer, Opening
 from tests.lab.small_device import Machine
 from tests.lab.small_switch import BOTH, INSIDE, OUTSIDE, PORT, Bench, small_switch
@@ -36,8 +37,9 @@ def flow_switch() -> Iterator[Bench]:
 
 def site_entries(bench: Bench) -> None:
     """What the site's own controller lays in its bridge, and lays again after a restart of the daemon."""
+    port = bench.switch.run(f"ovs-vsctl list-ports br0 | grep -x -e p-ght -e {stand_in('p-ght')}").strip()
     for family in ("tcp", "tcp6"):
-        bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port=1,{family},tp_dst={DENIED},actions=drop")
+        bench.switch.run(f"ovs-ofctl add-flow br0 priority=9,in_port={port},{family},tp_dst={DENIED},actions=drop")
 
 
 def host(number: int, family: int) -> str:

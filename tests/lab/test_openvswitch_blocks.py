@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from orchestrator.domain.layer import DeviceChange, Layer, networks_in_order
+from orchestrator.domain.layer import TCP, DeviceChange, Layer, networks_in_order
 from tests.lab.held_sessions import Held
 from tests.lab.small_device import Machine, eventually
 from tests.lab.small_switch import ALSO_OUTSIDE, BOTH, DIALECT, INSIDE, OUTSIDE, PORT, Bench
@@ -15,7 +15,7 @@ from tests.lab.switch_flows import EVERYTHING, KEPT, SLOT, alive, box, flow_swit
 
 pytestmark = pytest.mark.lab
 KEEP = layer(
-    *(box(number, INSIDE, (KEPT, KEPT), family) for number in (OUTSIDE, ALSO_OUTSIDE) for family in (4, 6)), guard=("p-ght", "p-lab")
+    *(box(number, INSIDE, TCP, (KEPT, KEPT), family) for number in (OUTSIDE, ALSO_OUTSIDE) for family in (4, 6)), guard=("p-ght", "p-lab")
 )
 WHOLE = Layer(slot="total-1", profile="total", device="sw", guard=("p-ght",), coarse=True)
 P_GHT = DeviceChange(device="sw", releases=("p-ght",))
