@@ -29,13 +29,15 @@ def _nothing(_world: World) -> None:
 @dataclass(frozen=True)
 class Operation:
     """`before` makes the hospital, `earlier` happens to it each time anew; `act` is the life that is killed; `then`, where
-    given, is what a person does after the restart (a cut-off that died is ordered again)."""
+    given, is what a person does after the restart (a cut-off that died is ordered again). `dated`: what it opens ends by itself
+    while time passes, and a server that is there then says so."""
 
     name: str
     before: Callable[[], Reopening]
     act: Life
     then: Life | None = None
     earlier: Callable[[World], None] = _nothing
+    dated: bool = False
 
 
 # --- what is done -------------------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ OPERATIONS = (
     Operation("unblock an address", _blocked, doing(_unblock)),
     Operation("resume after a false alarm", _false_alarm, _apply(RESUME)),
     Operation("lift the layer", test_lift.approved, _apply(test_lift.LIFT)),
-    Operation("open a window and end it", _window_about_to_open, doing(_window_passes)),
+    Operation("open a window and end it", _window_about_to_open, doing(_window_passes), dated=True),
     Operation("repair drift", _opened_by_hand, doing(_repair), then=doing(_repair)),
     Operation("recover after a death in the laying", lambda: after_the_cut(approved=P0), taking_up, earlier=_killed(_apply(P0), LAID)),
     Operation("recover after a death at the end", lambda: after_the_cut(approved=P0), taking_up, earlier=_killed(_apply(P0), CONFIRMED)),

@@ -100,7 +100,8 @@ class RealSite:
 
     def acts(self) -> bool:
         try:
-            return bool(self._http().get("/v1/health").json()["acts"])
+            with self._http() as http:
+                return bool(http.get("/v1/health").json()["acts"])
         except (httpx.TransportError, ValueError, KeyError):
             return False
 

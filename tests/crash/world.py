@@ -35,6 +35,7 @@ from tests.service.reopening import Reopening
 
 ANSWERS_WITHIN_S = 120.0
 MORE_THAN_A_WINDOW = timedelta(hours=1)
+MORE_THAN_ANY_END = timedelta(hours=6)
 
 
 class Form(StrEnum):

@@ -26,20 +26,20 @@ ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def site(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSite]:
+def cut_site(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSite]:
     """A hospital of its own, cut off. `hospital`: the machine can run one."""
     del hospital
     with real_site(f"k{os.getpid() % 100000}", tmp_path_factory.mktemp("site"), lambda _line: None) as made:
         yield made
 
 
-def test_rounds_leave_nothing_behind(site: RealSite) -> None:
-    result = soak(site, ROUNDS, {1, ROUNDS}, lambda _line: None)
+def test_rounds_leave_nothing_behind(cut_site: RealSite) -> None:
+    result = soak(cut_site, ROUNDS, {1, ROUNDS}, lambda _line: None)
     assert result.left_over(1) == {}
 
 
-def test_whoever_is_killed_nothing_is_open_that_is_not_approved(site: RealSite) -> None:
-    deaths = RealDeaths(site, lambda _line: None)
+def test_whoever_is_killed_nothing_is_open_that_is_not_approved(cut_site: RealSite) -> None:
+    deaths = RealDeaths(cut_site, lambda _line: None)
     try:
         verdicts = [deaths.die(death) for death in DEATHS]
     finally:
