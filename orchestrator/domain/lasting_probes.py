@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from orchestrator.domain.check_probes import check_probes
 from orchestrator.domain.conditions import declared, in_force
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.planning import conversations
 from orchestrator.domain.plan_probes import stage_probes
+from orchestrator.domain.planning import conversations
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.questions import Containment
