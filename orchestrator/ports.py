@@ -77,6 +77,34 @@ class Lease(Protocol):
         ...
 
 
+class Volatile(Protocol):
+    """Small texts that servers of one log share and may lose: tokens, challenges, answers to be repeated. Never evidence.
+
+    `kind` and `key` are ours and short; `value` is a text. Nothing is found at or after its `until` (UTC, by `now`).
+    All methods raise LogUnavailable.
+    """
+
+    def put(self, kind: str, key: str, value: str, *, until: datetime) -> None:
+        """Kept until then, instead of what was there. Seen by every server of the log when it returns."""
+        ...
+
+    def get(self, kind: str, key: str, *, now: datetime) -> str | None:
+        """What is kept under this name, if its time is not over."""
+        ...
+
+    def take(self, kind: str, key: str, *, now: datetime) -> str | None:
+        """The same, and takes it away: of several that take it at once, one gets it."""
+        ...
+
+    def all(self, kind: str, *, now: datetime) -> tuple[tuple[str, str], ...]:
+        """Every key and value of a kind whose time is not over, in the order of the keys."""
+        ...
+
+    def clear(self, *, now: datetime) -> None:
+        """Forgets everything whose time is over."""
+        ...
+
+
 class Credential(StrEnum):
     """Two keys on every device: one may only subtract, the other is unlocked for each apply."""
 

@@ -36,6 +36,11 @@ class StateDirectory:
         return self.root / "log.head"
 
     @property
+    def volatile(self) -> Path:
+        """Tokens, challenges, answers to be repeated: never evidence, may be lost."""
+        return self.root / "volatile.sqlite"
+
+    @property
     def spool(self) -> Path:
         """What could not be written to the log, to be merged later, marked as late."""
         return self.root / "spool"

@@ -13,6 +13,7 @@ from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.spool import Spool
 from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
+from orchestrator.adapters.sqlite_volatile import SqliteVolatile
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.adapters.text_archive import TextArchive
 from orchestrator.domain.network import Device, Platform
@@ -57,6 +58,7 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         start_cutoff=emergency_command(state),
         archive=TextArchive(state.site_rules).keep,
         lease=SqliteLease(state.log),
+        volatile=SqliteVolatile(state.volatile),
         server=server or socket.gethostname(),
         surroundings_for=surroundings_named,
         take_in=lambda: spool.holds_something() and spool.merge_into(log),

@@ -10,7 +10,7 @@ from orchestrator.dialects.base import Dialect
 from orchestrator.dialects.surroundings import SNAPSHOT_ONLY, Surroundings
 from orchestrator.domain.network import Device
 from orchestrator.errors import EnvironmentMissing
-from orchestrator.ports import Clock, Devices, Lease, Log, Probes, Signatures, Target
+from orchestrator.ports import Clock, Devices, Lease, Log, Probes, Signatures, Target, Volatile
 
 
 def _next_second(known: int) -> int:
@@ -33,6 +33,7 @@ class Collaborators:
     the emergency command as a process of its own and returns. `wait` sleeps for that many seconds
     (tests and drills give another). `lease` says which server acts on the log (None: this one alone), `server` is what it is
     called there, `elapsed` the monotonic clock that it is watched on. `surroundings_for` reads what lies beside the layer.
+    `volatile` keeps tokens, challenges and answers to be repeated, shared by the servers of the log (None: in this process).
     `archive` keeps a text for good and says under which name (empty: it is not kept); the same text has the same name.
     """
 
@@ -51,6 +52,7 @@ class Collaborators:
     start_cutoff: Callable[[str, str, str], object] = _no_cutoff
     device_deadline_s: float = 60.0
     lease: Lease | None = None
+    volatile: Volatile | None = None
     server: str = "this server"
     elapsed: Callable[[], float] = time.monotonic
     surroundings_for: Callable[[str], Surroundings] = lambda _platform: SNAPSHOT_ONLY
