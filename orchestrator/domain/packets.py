@@ -28,6 +28,7 @@ WITH_PORTS, WITH_TYPES = frozenset({TCP, UDP}), frozenset({ICMP, ICMPV6})
 ANY_SELECTOR: Interval = (0, 65535)
 ANY_PROTOCOL: Interval = (0, 255)
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 50: "esp", ICMPV6: "icmpv6"}
+NUMBERS = {name: number for number, name in _NAMES.items()}  # as `describe_service` says them
 MOST_LISTED = 1_000_000  # boxes of one set: sets with more are compared, not listed
 MOST_SHOWN = 100  # boxes in a `repr`
 DIMENSIONS = 6  # family, direction, protocol, selector, destination, source

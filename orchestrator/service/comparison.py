@@ -5,17 +5,19 @@ Asked by people ("why is it stale?", "is that device as we voted?"); it decides 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.domain import conditions
 from orchestrator.domain.differences import between_plans, from_plan_to_device
 from orchestrator.domain.layer import Observed
+from orchestrator.domain.lift_planning import MOST_BOXES
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.rule_lists import Difference
 from orchestrator.domain.stages import LETS_THROUGH, StageState
 from orchestrator.domain.state import SiteState
-from orchestrator.errors import Refused, Stale, UsageError
+from orchestrator.domain.told_packets import between_told
+from orchestrator.errors import DeviceError, Refused, Stale, UsageError
 from orchestrator.service.device_steps import DeviceSteps
 from orchestrator.service.stages import Stages
 
@@ -43,10 +45,12 @@ def with_plan_now(stages: Stages, actor: str, stage: str) -> Comparison:
     state = stages.read(actor)
     planned = _planned(state, stage)
     try:
-        fresh = stages.planner.plan(state, stage, planned.partners, planned.window)
-    except (Refused, UsageError) as refusal:
+        fresh = stages.made(state, stage, planned.partners, stages.journal.now(), planned.window)
+    except (Refused, UsageError, DeviceError) as refusal:
         return Comparison({}, {"": f"it cannot be planned now: {refusal}"})
-    found, guards = between_plans(planned, fresh), between_releases(planned, fresh)
+    told = planned.lifts or bool(planned.resumes)  # no openings of their own: by the packets that their voters saw
+    found = between_told(planned, fresh) if told else between_plans(planned, fresh)
+    guards = between_lifts(planned, fresh) if planned.lifts else between_releases(planned, fresh)
     return Comparison(found, {}, guards, text_moved=not found and not guards and planned.digest != fresh.digest)
 
 
@@ -55,6 +59,8 @@ def with_devices(stages: Stages, actor: str, stage: str) -> Comparison:
     be there, without them otherwise. Raises Stale (rule `no-plan`)."""
     state = stages.read(actor)
     planned = _planned(state, stage)
+    if planned.resumes:
+        return _joined([with_devices(stages, actor, one.stage) for one in planned.resumes])
     laid = state.stage(stage).state in LAID
     expected = planned if laid else _without_openings(planned)
     steps = DeviceSteps(stages.collaborators, stages.journal, stage, _nothing_is_sent)
@@ -73,6 +79,16 @@ def with_devices(stages: Stages, actor: str, stage: str) -> Comparison:
         wrong = [told for told in (_layer(state, seen, name), _guards(state, planned, seen, name, laid)) if told]
         if wrong:
             guards[name] = "; ".join(wrong)
+    return Comparison(devices, unknown, guards)
+
+
+def _joined(comparisons: Sequence[Comparison]) -> Comparison:
+    """Of stages whose devices may be the same ones: each is compared with all that the log says of it."""
+    devices: dict[str, Difference] = {}
+    unknown: dict[str, str] = {}
+    guards: dict[str, str] = {}
+    for one in comparisons:
+        devices, unknown, guards = devices | dict(one.devices), unknown | dict(one.unknown), guards | dict(one.guards)
     return Comparison(devices, unknown, guards)
 
 
@@ -105,6 +121,23 @@ def between_releases(planned: Plan, fresh: Plan) -> dict[str, str]:
         if told:
             found[name] = "; ".join(told)
     return found
+
+
+def between_lifts(planned: Plan, fresh: Plan) -> dict[str, str]:
+    """What two plans of a lift say of a device beside the packets: its own configuration, which alone decides afterwards, and
+    packets in more pieces than a plan tells."""
+    found: dict[str, list[str]] = {}
+    one, other = (plan.lift for plan in (planned, fresh))
+    before, after = ({item.device: item.sha256 for item in lift.site_rules} if lift else {} for lift in (one, other))
+    for device in sorted({*before, *after}):
+        if before.get(device) != after.get(device):
+            found.setdefault(device, []).append("its own configuration is not the one that was read for the vote")
+    pieces, now = ({(item.device, item.guard): item for item in lift.guards} if lift else {} for lift in (one, other))
+    for device, guard in sorted({*pieces, *now}):
+        sides = [side for side in (pieces.get((device, guard)), now.get((device, guard))) if side is not None]
+        if len({side.sha256 for side in sides}) > 1 and max(side.boxes for side in sides) > MOST_BOXES:
+            found.setdefault(device, []).append(f"what becomes possible at {guard} differs in more pieces than can be told")
+    return {device: "; ".join(texts) for device, texts in found.items()}
 
 
 def _layer(state: SiteState, seen: Observed, device: str) -> str:

@@ -89,7 +89,7 @@ class Stages:
             dated = window_of(state, *window, self.journal.now()) if window is not None else None
             conditions.require_predecessors(state, wanted, self.journal.now(), conditions.flows_to(state, wanted, partners))
             return self.journal.decide(
-                lambda state, now: decide(state, PlanStage(actor, self._made(state, stage, partners, now, dated)), now)
+                lambda state, now: decide(state, PlanStage(actor, self.made(state, stage, partners, now, dated)), now)
             )
 
     def vote_statement(self, actor: str, stage: str, choice: Choice, reason: str) -> str:
@@ -149,14 +149,14 @@ class Stages:
         if planned is None or state.stage(stage).state not in VOTING:
             return ""
         try:
-            return self._made(state, stage, planned.partners, self.journal.now(), planned.window).digest
+            return self.made(state, stage, planned.partners, self.journal.now(), planned.window).digest
         except (Refused, UsageError):
             if stage == RESUME:
                 raise  # too late, an indicator: its own conditions say it better
             return ""  # it cannot even be planned any more: that is moved enough
 
-    def _made(self, state: SiteState, stage: str, partners: Collection[str] | None, now: datetime, window: Window | None = None) -> Plan:
-        """The plan of a stage, of a resumption, or of a lift, for which the devices are read."""
+    def made(self, state: SiteState, stage: str, partners: Collection[str] | None, now: datetime, window: Window | None = None) -> Plan:
+        """The plan of a stage, of a resumption, or of a lift, for which the devices are read. Records nothing."""
         if stage == RESUME:
             return resumption_plan(self.planner, state, now)
         if conditions.declared(state, stage).lifts:
