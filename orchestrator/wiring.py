@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.adapters.clock import SystemClock
@@ -17,6 +18,7 @@ from orchestrator.adapters.sqlite_volatile import SqliteVolatile
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.adapters.text_archive import TextArchive
 from orchestrator.domain.network import Device, Platform
+from orchestrator.domain.secrets_masked import Masking
 from orchestrator.ports import Credential, Devices, Probes, Target
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.planning import Planner
@@ -57,6 +59,7 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         raise_epoch=lambda known: files.raise_epoch(max(int(time.time()), known + 1)),
         start_cutoff=emergency_command(state),
         archive=TextArchive(state.site_rules).keep,
+        masking=Masking(_key_lines(state)),
         lease=SqliteLease(state.log),
         volatile=SqliteVolatile(state.volatile),
         server=server or socket.gethostname(),
@@ -64,6 +67,15 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         take_in=lambda: spool.holds_something() and spool.merge_into(log),
     )
     return Stages(collaborators, Planner(dialect_named))
+
+
+def _key_lines(state: StateDirectory) -> tuple[str, ...]:
+    """The text of the private keys of this server, line by line: whatever prints one of them, it does not come into the log."""
+    found: list[str] = []
+    for key in (state.cut_key, state.open_key, state.probe_key, state.site_key):
+        with suppress(OSError, UnicodeDecodeError):  # not here, or not ours to read: then it cannot be printed either
+            found += [line.strip() for line in key.read_text(encoding="ascii").splitlines() if not line.startswith("-----")]
+    return tuple(dict.fromkeys(found))
 
 
 def _hospital(state: StateDirectory) -> tuple[dict[Platform, Devices], Devices, Probes]:

@@ -2,7 +2,7 @@
 addresses, interfaces, tunnels, mirrors. Read as text, split into named sections that drift compares one by one.
 
 Nothing of ours is in a section, nothing that moves by itself (counters, remaining times, carrier, learnt routes), and no
-secret: what follows a word such as `password` is left out, so that a changed password is not noticed here.
+secret (`secrets_masked`): what follows a word such as `password` is left out, so that a changed password is not noticed here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.dialects.base import Script
+from orchestrator.domain.secrets_masked import PATTERNS_ONLY
 
 Sections = dict[str, str]
 _LINUX = """\
@@ -33,9 +34,6 @@ echo '=== switch tunnels'; list --columns=name,type,options find Interface type!
 echo '=== controllers'; list --columns=target list Controller; list --columns=target list Manager
 echo '=== end'
 """
-_SECRET = re.compile(
-    r"(?i)\b(password|passphrase|secret|psk|authentication-key|community|md5|private[-_]key)\b([ =:\"]+)(?:\d+ +)?[^\s,}\"]+"
-)
 _LEARNT = re.compile(r" proto (bgp|ospf|isis|rip|ripng|eigrp|babel|zebra|bird|dhcp)\b")
 _MOVES = re.compile(
     r" (linkdown|dead|offload|tentative|dadfailed|dynamic|deprecated|mngtmpaddr|optimistic)\b| expires \S+| pref \S+| *valid_lft.*"
@@ -180,4 +178,4 @@ def _json(text: str) -> list[dict[str, Any]]:
 
 
 def _clean(sections: Sections) -> Sections:
-    return {name: _SECRET.sub(r"\1\2(left out)", text).strip("\n") for name, text in sections.items()}
+    return {name: PATTERNS_ONLY.text(text).strip("\n") for name, text in sections.items()}

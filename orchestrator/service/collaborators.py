@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.dialects.base import Dialect
 from orchestrator.dialects.surroundings import SNAPSHOT_ONLY, Surroundings
 from orchestrator.domain.network import Device
+from orchestrator.domain.secrets_masked import PATTERNS_ONLY, Masking
 from orchestrator.errors import EnvironmentMissing
 from orchestrator.ports import Clock, Devices, Lease, Log, Probes, Signatures, Target, Volatile
 
@@ -34,6 +35,7 @@ class Collaborators:
     (tests and drills give another). `lease` says which server acts on the log (None: this one alone), `server` is what it is
     called there, `elapsed` the monotonic clock that it is watched on. `surroundings_for` reads what lies beside the layer.
     `volatile` keeps tokens, challenges and answers to be repeated, shared by the servers of the log (None: in this process).
+    `masking` takes secrets out of what devices print, before it is written into an event.
     `archive` keeps a text for good and says under which name (empty: it is not kept); the same text has the same name.
     """
 
@@ -51,6 +53,7 @@ class Collaborators:
     archive: Callable[[str], str] = lambda _text: ""
     start_cutoff: Callable[[str, str, str], object] = _no_cutoff
     device_deadline_s: float = 60.0
+    masking: Masking = PATTERNS_ONLY
     lease: Lease | None = None
     volatile: Volatile | None = None
     server: str = "this server"

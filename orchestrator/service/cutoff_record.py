@@ -47,7 +47,9 @@ class Recorder:
 
     def record(self, event: NewEvent, *, within_s: float = OUTCOME_WAITS_S) -> None:
         """Hands an event to the log; returns at once. After `within_s` without an answer it is spooled."""
-        entry = _Entry(event)
+        from orchestrator.domain.secrets_masked import PATTERNS_ONLY
+
+        entry = _Entry(PATTERNS_ONLY.event(event))
         self._entries.append(entry)
         self._queue.put(entry)
         timer = threading.Timer(within_s, self._too_late, (entry,))

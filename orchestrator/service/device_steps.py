@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain import conditions
@@ -21,11 +22,11 @@ from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.state import DeviceStatus, SiteState
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, LogUnavailable, NotActing
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
+from orchestrator.service.answers import TAIL, answer_body
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.deadlines import UntilThen
 from orchestrator.service.journal import Journal
 
-_TAIL = 400
 _CREDENTIAL = {
     "open": Credential.OPEN, "confirm": Credential.OPEN, "close": Credential.CUT, "read_back": Credential.CUT,
     "loosen": Credential.OPEN, "lift": Credential.OPEN, "tighten": Credential.CUT,
@@ -159,7 +160,7 @@ class DeviceSteps:
         outcomes = self._run(state, {name: (script,) for name, script in scripts.items()}, action)
         late = self._late()
         marked = {"after_takeover": True} if late else {}
-        bodies = {name: {**self._outcome(action, outcome), **marked} for name, outcome in outcomes.items()}
+        bodies = {name: {**answer_body(action, outcome, self.collaborators.masking), **marked} for name, outcome in outcomes.items()}
         self._record(E.DEVICE_CHANGED, bodies, must=action not in ONLY_SUBTRACTS)
         if late is not None:
             raise late
@@ -198,14 +199,21 @@ class DeviceSteps:
         self._record(E.DEVICE_READ_BACK, bodies, must=True)
 
     def read_back(
-        self, expected: Mapping[str, Expectation], *, settles: Mapping[str, DeviceChange], action: str, then: UntilThen | None = None
+        self,
+        expected: Mapping[str, Expectation],
+        *,
+        settles: Mapping[str, DeviceChange],
+        action: str,
+        then: UntilThen | None = None,
+        unread: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Reads and compares; records each read-back. Raises DeviceUnknown or DeviceRefused with every difference found.
 
+        `unread`: devices of which reading would not tell what they will hold, with the reason: they are unknown.
         `then`: with which end it was confirmed; when each device closes by itself is recorded with its read-back.
         """
         wrong, unknown, bodies = [], [], {}
-        for name, seen in self.read(expected).items():
+        for name, seen in {**self.read([name for name in expected if name not in unread]), **unread}.items():
             differences = (seen,) if isinstance(seen, str) else expected[name].differences(seen)
             if isinstance(seen, str):
                 unknown.append(f"{name}: {seen}")
@@ -215,7 +223,7 @@ class DeviceSteps:
                 "action": action,
                 "step": "unknown" if isinstance(seen, str) else "refused" if differences else "applied",
                 "as_expected": not differences,
-                "differences": [text[:_TAIL] for text in differences],
+                "differences": [text[:TAIL] for text in differences],
                 "fingerprint": "" if isinstance(seen, str) else seen.fingerprint,
                 "settles": action if action in ("confirm", "close") else None,
                 "change": settles[name].model_dump(mode="json") if name in settles else None,
@@ -253,16 +261,6 @@ class DeviceSteps:
             "sent_sha256": hashlib.sha256(f"{script.command}\n{script.text}".encode()).hexdigest(),
             "credential": _CREDENTIAL[action].value,
             "change": change.model_dump(mode="json"),
-        }
-
-    def _outcome(self, action: str, outcome: Outcome) -> dict[str, object]:
-        return {
-            "action": action,
-            "step": outcome.step.value,
-            "detail": outcome.detail[:_TAIL],
-            "output_sha256": hashlib.sha256(outcome.output.encode(errors="replace")).hexdigest(),
-            "output_tail": outcome.output[-_TAIL:].encode(errors="replace").decode(),
-            "took_ms": round(outcome.seconds * 1000),
         }
 
     def _run(self, state: SiteState, scripts: Mapping[str, tuple[Script, ...]], action: str) -> dict[str, Outcome]:

@@ -10,6 +10,7 @@ from itertools import islice
 from orchestrator.domain.events import Event, Head, NewEvent
 from orchestrator.domain.folding import apply
 from orchestrator.domain.merkle import root
+from orchestrator.domain.secrets_masked import PATTERNS_ONLY, Masking
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.ports import Clock, Log
@@ -21,11 +22,12 @@ class Journal:
     """Safe for several threads; other processes (the emergency command) may append to the same log at any time.
 
     `require_acting` is asked before anything goes to a device; who runs the server sets it.
+    `masking` takes out the secrets of what devices printed: every event of the service is written here and nowhere else.
     `take_in` brings in what they could not append: a cut-off that went to the spool stops an opening like any other.
     """
 
-    def __init__(self, log: Log, clock: Clock, take_in: Callable[[], object] = bool) -> None:
-        self._log, self._clock, self._take_in = log, clock, take_in
+    def __init__(self, log: Log, clock: Clock, take_in: Callable[[], object] = bool, masking: Masking = PATTERNS_ONLY) -> None:
+        self._log, self._clock, self._take_in, self._masking = log, clock, take_in, masking
         self._state = SiteState()
         self._roots: dict[int, str] = {}
         self._lock = threading.RLock()
@@ -56,7 +58,7 @@ class Journal:
         """
         for _ in range(_ATTEMPTS):
             state = self.state()
-            events = decision(state, self.now())
+            events = [self._masking.event(event) for event in decision(state, self.now())]
             if not events:
                 return state
             _try_out(state, events)

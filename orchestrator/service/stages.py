@@ -48,7 +48,8 @@ class Stages:
     reisolating: Reisolating = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "journal", Journal(self.collaborators.log, self.collaborators.clock, self.collaborators.take_in))
+        around = self.collaborators
+        object.__setattr__(self, "journal", Journal(around.log, around.clock, around.take_in, around.masking))
         object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
         object.__setattr__(self, "reisolating", Reisolating(self.collaborators, self.journal, self.runner))
         keep_time(self.collaborators, self.journal, self.planner, self.runner)

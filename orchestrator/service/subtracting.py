@@ -24,10 +24,10 @@ from orchestrator.domain.owed import Owed, owed, whole
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import DeviceError, LogUnavailable
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
+from orchestrator.service.answers import TAIL, answer_body
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
 
-_TAIL = 400
 Body = dict[str, object]
 
 
@@ -178,13 +178,13 @@ class Subtracting:
         """The events of a device, and what is still owed to it (empty: nothing)."""
         make, one = EventMaker(state, ORCHESTRATOR, self.journal.now()), work.owed
         closing = _still_there(work, seen)
-        events = [make(E.DEVICE_CHANGED, _answer(work.outcomes["close"]), stage=stage, device=one.device) for stage in work.stages] if "close" in work.outcomes else []  # fmt: skip  # noqa: E501
+        events = [make(E.DEVICE_CHANGED, answer_body("close", work.outcomes["close"], self.collaborators.masking), stage=stage, device=one.device) for stage in work.stages] if "close" in work.outcomes else []  # fmt: skip  # noqa: E501
         for stage, change in one.settles.items():
             body: Body = {
                 "action": "narrow",
                 "step": _step(seen, closing),
                 "as_expected": not closing,
-                "differences": [text[:_TAIL] for text in closing],
+                "differences": [text[:TAIL] for text in closing],
                 "fingerprint": "" if isinstance(seen, str) else seen.fingerprint,
                 "settles": "narrow",
                 "change": change.model_dump(mode="json"),
@@ -193,7 +193,7 @@ class Subtracting:
         problems = list(closing) if one.settles or work.stages else []
         if one.fence is not None:
             fence = _not_fenced(work, seen, state.epoch)
-            events.append(make(E.DEVICE_FENCED, {"epoch": state.epoch, "step": _step(seen, fence), "detail": "; ".join(fence)[:_TAIL]}, device=one.device))  # fmt: skip  # noqa: E501
+            events.append(make(E.DEVICE_FENCED, {"epoch": state.epoch, "step": _step(seen, fence), "detail": "; ".join(fence)[:TAIL]}, device=one.device))  # fmt: skip  # noqa: E501
             problems += fence
         if one.block:
             body, missing = block_body(one.block, seen, work.scripts["block"], exactly=False)
@@ -221,7 +221,7 @@ def block_body(wanted: Sequence[Prefix], seen: Observed | str, script: Script, *
         "wanted": [str(network) for network in wanted],
         "step": _step(seen, found),
         "as_expected": not found,
-        "differences": [text[:_TAIL] for text in found[:20]],
+        "differences": [text[:TAIL] for text in found[:20]],
         "sent_sha256": _sha256(script),
     }
     return body, found
@@ -255,17 +255,6 @@ def _not_fenced(work: _Work, seen: Observed | str, epoch: int) -> tuple[str, ...
 
 def _step(seen: Observed | str, differences: Sequence[str]) -> str:
     return "unknown" if isinstance(seen, str) else "refused" if differences else "applied"
-
-
-def _answer(outcome: Outcome) -> Body:
-    return {
-        "action": "close",
-        "step": outcome.step.value,
-        "detail": outcome.detail[:_TAIL],
-        "output_sha256": hashlib.sha256(outcome.output.encode(errors="replace")).hexdigest(),
-        "output_tail": outcome.output[-_TAIL:].encode(errors="replace").decode(),
-        "took_ms": round(outcome.seconds * 1000),
-    }
 
 
 def _sha256(script: Script) -> str:
