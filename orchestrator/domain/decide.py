@@ -103,9 +103,9 @@ def may_apply(state: SiteState, stage: str, digest_now: str, now: datetime) -> S
         return decide_resume.may_resume(state, status, digest_now, now)
     conditions.require_same_keys(state, status)
     given = eligibility.voters(state, declared, status)
+    if status.state in (*stages.VOTING, StageState.APPLYING) and now >= expiry(status):
+        raise Stale(f"the plan of {stage} has expired", rule="expired", advice="plan it again")
     if status.state in stages.VOTING:
-        if now >= expiry(status):
-            raise Stale(f"the plan of {stage} has expired", rule="expired", advice="plan it again")
         if assignment(declared.votes, given) is None or status.state is not StageState.APPROVED:
             lacking = ", ".join(f"{count} {role}" for role, count in missing(declared.votes, given).items())
             raise Refused(f"{stage} has not all its votes", rule="votes-missing", advice=f"still needed: {lacking}")

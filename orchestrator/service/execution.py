@@ -32,12 +32,13 @@ from orchestrator.domain.opened import opened
 from orchestrator.domain.plan import DevicePlan, Plan
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.stages import StageState
-from orchestrator.domain.state import DeviceStatus, moment
+from orchestrator.domain.state import DeviceStatus, SiteState, moment
 from orchestrator.errors import (
     DeviceRefused,
     DeviceUnknown,
     IllegalTransition,
     InputError,
+    LogUnavailable,
     NotActing,
     OrchestratorError,
     Refused,
@@ -59,7 +60,7 @@ _SLICE_S = 1.0  # how often an observation looks whether it must stop
 
 
 class Preempted(Exception):
-    """A cut-off came, or somebody reverts the stage: stop; whoever did it has said so in the log."""
+    """A cut-off came, somebody reverts the stage, or another policy was ratified: stop; whoever did it has said so in the log."""
 
 
 class Stopping(Exception):
@@ -80,6 +81,7 @@ class Execution:
         self._epoch = journal.state().run_epoch
         self._baseline: dict[str, tuple[Observed, DeviceStatus]] = {}  # what was read, and what the log said then
         self._ends: datetime | None = None  # from the first laying on
+        self._votes_for: tuple[str, str, int] | None = None  # what was in force when the votes were re-checked
 
     def run(self) -> None:
         """Steps 1 to 10. Raises nothing that the rules foresee; LogUnavailable when the log cannot be written any more."""
@@ -111,6 +113,9 @@ class Execution:
         except (Preempted, Stopping, OrchestratorError) as failure:
             self._give_up(failure)
             return False
+        except Exception as unforeseen:  # whatever it is, what was laid is not verified
+            self._give_up(unforeseen)
+            raise
         return True
 
     def observe(self) -> None:
@@ -125,6 +130,8 @@ class Execution:
             end(self._with, self._journal, self._stage)
         except Stopping:
             return  # approved, verified and lasting: it goes on being observed after the restart
+        except LogUnavailable:
+            raise  # the same, once the log can be written (`abandoned.py`)
         except (Preempted, OrchestratorError) as failure:
             self._give_up(failure)
 
@@ -133,6 +140,7 @@ class Execution:
     def _recheck(self, plan: Plan) -> None:
         """Raises Stale for anything that moved since the vote. Nothing has been sent."""
         state = self._journal.state()
+        self._votes_for = _in_force(state)
         try:
             now_digest = self._planner.plan(state, self._stage, plan.partners, plan.window).digest
             may_apply(state, self._stage, now_digest, self._journal.now())
@@ -243,12 +251,15 @@ class Execution:
         return parts_of(plan, self._journal.state())
 
     def _guard(self) -> None:
-        """Raises when the run must stop: a cut-off, a revert by a person, another server that took over, the end of this one."""
+        """Raises when the run must stop: a cut-off, a revert by a person, another policy or other keys while it is laid and verified,
+        another server that took over, the end of this one."""
         self._journal.require_acting()
         state = self._journal.state()
         now = state.stage(self._stage).state
         if state.run_epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
             raise Preempted(f"{self._stage} is {now}, the site {state.posture}, the epoch {state.epoch}")
+        if now is not StageState.OBSERVING and self._votes_for not in (None, _in_force(state)):
+            raise Preempted("another policy, inventory or other keys were ratified since its votes were re-checked")
         if expiry.is_over(state.stage(self._stage), self._journal.now()):
             raise TimeIsUp(f"the time of {self._stage} is over")
         if self._stopping.is_set():
@@ -260,7 +271,7 @@ class Execution:
 
     def _give_up(self, failure: Exception) -> None:
         """Reverts; after a cut-off only closes what we laid, for the stage is `suspended` already. When another server has taken
-        over, it does both."""
+        over, it does both. With a log that cannot be written what we laid is closed all the same; raises LogUnavailable then."""
         if isinstance(failure, NotActing):
             return
         if self._journal.state().stage(self._stage).state is not StageState.REVERTING:
@@ -269,7 +280,16 @@ class Execution:
             except IllegalTransition:
                 close_and_read_back(self._with, self._journal, self._stage, strict=False)
                 return
+            except LogUnavailable:
+                close_and_read_back(self._with, self._journal, self._stage, strict=False)
+                raise
         revert(self._with, self._journal, self._stage)
+
+
+def _in_force(state: SiteState) -> tuple[str, str, int]:
+    """What votes are bound to: policy, inventory, people's keys."""
+    ratified = conditions.in_force(state)
+    return ratified.policy_digest, ratified.inventory_digest, ratified.keys_since
 
 
 def _to_send(parts: Sequence[Part]) -> list[tuple[DevicePlan, DeviceChange]]:

@@ -37,7 +37,17 @@ from orchestrator.domain.plan import DevicePlan, Lift, Plan
 from orchestrator.domain.probes import Check, Probe, ProbeResult, Purpose
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState, moment
-from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, IllegalTransition, InputError, OrchestratorError, Refused, Stale
+from orchestrator.errors import (
+    DeviceError,
+    DeviceRefused,
+    DeviceUnknown,
+    IllegalTransition,
+    InputError,
+    LogUnavailable,
+    OrchestratorError,
+    Refused,
+    Stale,
+)
 from orchestrator.ports import DeviceStep
 from orchestrator.service.checks import CheckFailed, Checks, check_ran, only
 from orchestrator.service.collaborators import Collaborators
@@ -269,6 +279,9 @@ class Lifting:
             except IllegalTransition:
                 put_back(self._with, self._journal, self._stage)
                 return
+            except LogUnavailable:
+                put_back(self._with, self._journal, self._stage)
+                raise
         revert(self._with, self._journal, self._stage)
 
 

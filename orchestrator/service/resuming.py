@@ -1,6 +1,6 @@
 """Resuming after a false alarm, stage by stage, in the order in which they had been opened.
 
-Each stage goes through all the steps of an opening (`steps.py`): re-checked, laid with a deadline, read back, probed, made
+Each stage goes through all the steps of an opening (`execution.py`): re-checked, laid with a deadline, read back, probed, made
 lasting. Its observation goes on beside the next one, since each of these stages has been observed before. The first that
 fails is closed like any other and ends the resumption; what was resumed before stays open. A cut-off ends all of it.
 """
@@ -21,11 +21,15 @@ _BACK = LETS_THROUGH | {StageState.OBSERVING}
 
 
 class Resuming:
-    """One run of a resumption; its StageApplying is in the log already. `execution_of` a stage runs it; `begin` runs work in the
-    background, when it is its turn."""
+    """One run of a resumption; its StageApplying is in the log already. `execution_of` a stage runs it; `begin` runs work for
+    a stage in the background, when it is its turn."""
 
     def __init__(
-        self, journal: Journal, planner: Planner, execution_of: Callable[[str], Execution], begin: Callable[[Callable[[], None]], None]
+        self,
+        journal: Journal,
+        planner: Planner,
+        execution_of: Callable[[str], Execution],
+        begin: Callable[[str, Callable[[], None]], object],
     ) -> None:
         self._journal, self._planner, self._execution_of, self._begin = journal, planner, execution_of, begin
 
@@ -53,7 +57,7 @@ class Resuming:
             return f"{stage}: {str(refusal).partition(chr(10))[0]}"
         execution = self._execution_of(stage)
         if execution.lay_and_verify():
-            self._begin(execution.observe)
+            self._begin(stage, execution.observe)
             return ""
         left = self._journal.state().stage(stage)
         return f"{stage} is {left.state} ({left.detail})"

@@ -13,6 +13,7 @@ from orchestrator.domain.policy import DriftWatch
 from orchestrator.domain.stage_names import RESUME
 from orchestrator.domain.stages import StageState
 from orchestrator.errors import IllegalTransition, LogUnavailable, NotActing, OrchestratorError
+from orchestrator.service.abandoned import Abandoned
 from orchestrator.service.acting import Acting, TookOver
 from orchestrator.service.chores import Chores
 from orchestrator.service.collaborators import Collaborators
@@ -40,6 +41,8 @@ class Runner:
         self._stopping = threading.Event()
         self._turn = Turn()
         self._threads: list[threading.Thread] = []
+        self._runs: dict[threading.Thread, str] = {}  # of which stage each is a run; empty: of none
+        self._starting = threading.Lock()  # one that has not begun is not alive yet, and must not be forgotten
         self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
         self.acting = Acting(collaborators.lease, collaborators.server, collaborators.elapsed, self._begin_to_act, self._stopping)
         journal.require_acting = self.acting.require
@@ -50,16 +53,21 @@ class Runner:
         self._recovery = Recovery(collaborators, journal, self.drift, self.recoveries)
         self.chores = Chores(self._stopping, lambda: self.acting.acts)
         self.chores.add("close leftovers", WATCH_EVERY_S, self.close_leftovers)
+        self._abandoned = Abandoned(collaborators, journal, self._is_run, self._begin_for, self._on_its_way)
+        self.chores.add("take up what nothing runs", WATCH_EVERY_S, self._abandoned.turn)
         self.chores.add("drift", self._drift_every_s, self.look_for_drift)
 
     def apply(self, stage: str) -> None:
         """Runs the stage, whose StageApplying is in the log; returns at once."""
         if stage == RESUME:
-            self._start(Resuming(self._journal, self._planner, self._execution, self.begin).run)
+            self._begin_for(stage, self._resuming().run)
         elif lifts(self._journal.state(), stage):
-            self._start(self._lifting(stage).run)
+            self._begin_for(stage, self._lifting(stage).run)
         else:
-            self._start(self._execution(stage).run)
+            self._begin_for(stage, self._execution(stage).run)
+
+    def _resuming(self) -> Resuming:
+        return Resuming(self._journal, self._planner, self._execution, self._begin_for)
 
     def _execution(self, stage: str) -> Execution:
         return Execution(self._with, self._journal, self._planner, stage, self._stopping, self._turn)
@@ -69,7 +77,7 @@ class Runner:
 
     def revert(self, stage: str) -> None:
         """Closes the stage, whose StageReverting is in the log; returns at once. A run that is under way notices and closes itself."""
-        self._start(lambda: self._revert(stage))
+        self._begin_for(stage, lambda: self._revert(stage))
 
     def start(self) -> None:
         """What a server does: it takes the lease if it can, takes up what it finds, and does the chores; until `stop`."""
@@ -94,11 +102,15 @@ class Runner:
 
     def _go_on(self, found: LeftOver) -> None:
         for name in found.goes_on:
-            if self._journal.state().stage(name).state is StageState.OBSERVING:
-                own = self._lifting(name) if lifts(self._journal.state(), name) else self._execution(name)
-                self._start(own.observe)
-            elif name == RESUME:
-                self.apply(RESUME)
+            if (work := self._on_its_way(name)) is not None:
+                self._begin_for(name, work)
+
+    def _on_its_way(self, stage: str) -> Callable[[], None] | None:
+        """What goes on as before after whatever interrupted it: an observation, a resumption; None for everything else."""
+        state = self._journal.state()
+        if state.stage(stage).state is StageState.OBSERVING:
+            return (self._lifting(stage) if lifts(state, stage) else self._execution(stage)).observe
+        return self._resuming().run if stage == RESUME and state.stage(stage).state is StageState.APPLYING else None
 
     def _begin_to_act(self, took: TookOver) -> None:
         """In the thread of the lease, while it goes on being renewed."""
@@ -182,7 +194,15 @@ class Runner:
             raise refusals[0]
         return answers[0] if answers else None
 
-    def _start(self, work: Callable[[], object], *, turn: bool = True) -> threading.Thread:
+    def _begin_for(self, stage: str, work: Callable[[], None]) -> None:
+        """The same, as a run of this stage."""
+        self._start(work, stage=stage)
+
+    def _is_run(self, stage: str) -> bool:
+        """Whether a run of it is under way, or waits for its turn; while a resumption runs, it runs its stages."""
+        return any(thread.is_alive() and name in (stage, RESUME) for thread, name in self._runs.items())
+
+    def _start(self, work: Callable[[], object], *, turn: bool = True, stage: str = "") -> threading.Thread:
         def run() -> None:
             with self._turn if turn else contextlib.nullcontext():
                 try:
@@ -194,6 +214,8 @@ class Runner:
                     self.failures.append(failure)
 
         thread = threading.Thread(target=run, daemon=True, name="stage")
-        self._threads = [known for known in self._threads if known.is_alive()] + [thread]
-        thread.start()
+        with self._starting:
+            self._threads = [known for known in self._threads if known.is_alive()] + [thread]
+            self._runs = {known: name for known, name in self._runs.items() if known.is_alive()} | {thread: stage}
+            thread.start()
         return thread

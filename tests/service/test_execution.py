@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.adapters.spool import Spool
 from orchestrator.dialects.base import Script
+from orchestrator.domain.decide import may_apply
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
 from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import Observed
 from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
+from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
-from orchestrator.errors import IllegalTransition
+from orchestrator.errors import IllegalTransition, Stale
 from orchestrator.ports import Credential, Outcome
 from orchestrator.service.device_steps import Expectation
 from orchestrator.simulation.device import Fault
@@ -436,3 +440,44 @@ def test_with_a_full_disk_what_is_can_still_be_read_although_a_plan_has_expired(
     assert reopening.stages.read("auditor").stage(LIFELINES).state == "approved"
     reopening.log.unavailable = None
     assert reopening.stages.read("auditor").stage(LIFELINES).state == "expired"
+
+
+@pytest.mark.parametrize("round_", [1, 2], ids=["before anything is sent", "when the openings lie"])
+def test_other_keys_that_are_ratified_on_the_way_stop_it(round_: int) -> None:
+    reopening = after_the_cut(approved=LIFELINES)
+    before = held(reopening)
+
+    class Ratified(SimulatedProbes):
+        """People ratify other keys while a round of questions is asked."""
+
+        rounds = 0
+
+        def run(self, probes: Sequence[Probe], *, deadline_s: float) -> tuple[ProbeResult, ...]:
+            self.rounds += 1
+            if self.rounds == round_:
+                reopening.allowed_signers = reopening.allowed_signers.replace("eng-2 ", "eng-4 ")
+                reopening.ratify()
+            return super().run(probes, deadline_s=deadline_s)
+
+    reopening.probes = Ratified(reopening.hospital)
+    reopening.stages = reopening.server()
+    status = reopening.apply(LIFELINES)
+    assert status.state == "reverted"
+    assert "ratified since" in status.detail
+    assert held(reopening) == before
+    sent = {event.body["action"] for event in reopening.log.read() if event.type is E.DEVICE_CHANGED and event.stage == LIFELINES}
+    assert sent == ({"close"} if round_ == 1 else {"open", "close"})
+
+
+def test_a_plan_that_expires_while_it_waits_for_its_turn_is_stale() -> None:
+    reopening = after_the_cut(approved=LIFELINES)
+    status = reopening.status(LIFELINES)
+    assert status.plan is not None
+    plan = status.plan.model_copy(update={"expires_after_s": 60})
+    short = replace(status, state=StageState.APPLYING, plan=plan, plan_digest=plan.digest)
+    state = reopening.stages.journal.state()
+    state = replace(state, stages={**state.stages, LIFELINES: short})
+    assert may_apply(state, LIFELINES, plan.digest, reopening.clock.now())
+    with pytest.raises(Stale) as refusal:
+        may_apply(state, LIFELINES, plan.digest, reopening.clock.now() + timedelta(seconds=61))
+    assert refusal.value.rule == "expired"
