@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 from orchestrator.cli import exit_codes, without_server
-from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.client import Client, Json, add_options, show
 from orchestrator.errors import UsageError
 
 POLL_S = 0.5
 WAITS_S = 60.0
 ACTIONS = ("list", "remove", "grant")
-Json = dict[str, Any]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     first, *rest = arguments.words
     if first not in ACTIONS:
         return _block(arguments, arguments.words)
+    if first == "list" and rest:
+        raise UsageError("`block list` shows all of it, and takes no address", advice="orchestrator block list")
+    if first == "remove" and not arguments.reason.strip():
+        raise UsageError("who asks to unblock says why", advice="--reason TEXT")
     client = Client(arguments)
     if first == "list":
         answer = client.get("/v1/blocks")
@@ -60,15 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _block(arguments: argparse.Namespace, networks: list[str]) -> int:
-    answer = (_here if without_server.is_needed(arguments) else _asked)(arguments, networks)
+    if not arguments.reason.strip():
+        raise UsageError("a block says its reason", advice="--reason TEXT")
+    answer = without_server.order(arguments, lambda server: _asked(server, arguments, networks), lambda: _here(arguments, networks))
     made = answer["made"]
     takes = [f"  takes something from {one['flow']} with {one['partner']} ({one['stage']})" for one in made["takes"]]
     show(arguments, answer, "\n".join([f"{made['id']} blocked: {', '.join(made['networks'])}", *takes, *_devices(answer)]))
     return exit_codes.PARTIAL if any(device["state"] == "owed" for device in answer["devices"]) else exit_codes.OK
 
 
-def _asked(arguments: argparse.Namespace, networks: list[str]) -> Json:
-    client = Client(arguments)
+def _asked(client: Client, arguments: argparse.Namespace, networks: list[str]) -> Json:
     body = {"networks": networks, "reason": arguments.reason, "until": arguments.until, "although_vital": arguments.although_vital}
     answer: Json = client.post("/v1/blocks", body)
     made, end = answer["made"], time.monotonic() + arguments.wait
@@ -110,6 +113,8 @@ def of_list(answer: Json, asked: list[Json]) -> str:
 
 def _devices(answer: Json) -> list[str]:
     lines = []
+    if not answer["devices"]:
+        lines.append("  no device holds a layer: nothing is stopped yet; the list goes where a layer is laid (orchestrator cutoff)")
     for device in answer["devices"]:
         detail = f": {device['detail']}" if device["detail"] else ""
         lines.append(f"  {device['device']:<12} {device['state']}{detail}")

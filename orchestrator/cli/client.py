@@ -25,6 +25,7 @@ from orchestrator.errors import (
 from orchestrator.settings import state_directory
 
 TIMEOUT_S = 60.0
+Json = dict[str, Any]
 _REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused}
 _INPUTS: dict[int, type[InputError]] = {400: UsageError, 404: UnknownName, 413: UsageError, 422: UsageError}
 
@@ -41,11 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 class Client:
     """One server, one person. Every call raises our errors: the problem's rule, detail and advice."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, *, answers_within_s: float = TIMEOUT_S) -> None:
         socket = arguments.socket or state_directory().root / "api.sock"
         self._where = arguments.url or str(socket)
         transport = None if arguments.url else httpx.HTTPTransport(uds=str(socket))
-        self._http = httpx.Client(base_url=arguments.url or "http://orchestrator", transport=transport, timeout=TIMEOUT_S)
+        self._http = httpx.Client(base_url=arguments.url or "http://orchestrator", transport=transport, timeout=answers_within_s)
         self._wanted: str | None = arguments.person
 
     def get(self, path: str, **query: str | list[str]) -> Any:
@@ -83,7 +84,7 @@ class Client:
         if self._wanted is None and len(people) != 1:
             if people:
                 raise UsageError("who are you?", advice=f"--as PERSON; logged in here: {', '.join(people)}")
-            raise UsageError("nobody is logged in here", advice="orchestrator login --as PERSON --key FILE")
+            raise NotAuthenticated("nobody is logged in here", rule="token", advice="orchestrator login --as PERSON --key FILE")
         person = self._wanted or people[0]
         if person not in people:
             raise NotAuthenticated(f"{person} is not logged in here", rule="token", advice=f"orchestrator login --as {person} --key FILE")

@@ -12,11 +12,10 @@ import time
 from typing import Any
 
 from orchestrator.cli import exit_codes, without_server
-from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.client import Client, Json, add_options, show
 
 POLL_S = 0.5
 WAITS_S = 60.0
-Json = dict[str, Any]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,13 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when everything is read back closed and no probe passed, 2 when not (yet)."""
     what = next(name for name in ("partner", "application", "zone", "flow") if getattr(arguments, name))
-    answer = (_here if without_server.is_needed(arguments) else _asked)(arguments, what, getattr(arguments, what))
+    name = getattr(arguments, what)
+    answer = without_server.order(arguments, lambda server: _asked(server, arguments, what, name), lambda: _here(arguments, what, name))
     show(arguments, answer, of_reisolation(answer))
     return exit_codes.OK if answer["done"] and not answer["leaks"] else exit_codes.PARTIAL
 
 
-def _asked(arguments: argparse.Namespace, what: str, name: str) -> Json:
-    client = Client(arguments)
+def _asked(client: Client, arguments: argparse.Namespace, what: str, name: str) -> Json:
     body = {"what": what, "name": name, "reason": arguments.reason, "although_vital": arguments.although_vital}
     answer: Json = client.post("/v1/reisolations", body)
     end = time.monotonic() + arguments.wait

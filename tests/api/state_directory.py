@@ -71,12 +71,13 @@ class StateOnDisk:
                 process.communicate()
 
 
-def cut_off_in(directory: Path, people: Sequence[str]) -> StateOnDisk:
-    """Ratified and cut off just now; `people` have their private keys in `keys`."""
+def cut_off_in(directory: Path, people: Sequence[str], *, cut: bool = True) -> StateOnDisk:
+    """Ratified and, unless `cut` says otherwise, cut off just now; `people` have their private keys in `keys`."""
     state = StateOnDisk(directory)
     reopening = Reopening(clock=ManualClock(datetime.now(UTC)))
     reopening.ratify()
-    reopening.cut()
+    if cut:
+        reopening.cut()
     with SqliteLog(directory / "log.sqlite", head_file=directory / "log.head") as log:
         log.append([NewEvent(e.type, e.at, e.actor, e.body, e.stage, e.device) for e in reopening.log.read()])
     with StoredHospital(reopening.site, directory / "hospital.json").opened() as hospital:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,35 @@ def test_without_a_server_it_acts_on_the_state_directory(tmp_path: Path) -> None
     after = site_state(state)
     assert [str(network) for network in after.blocklist] == ["198.51.100.66/32"]
     assert after.device("fw-ext").blocked == after.blocklist
-    assert state.orchestrator("block", "list").returncode == BAD_INPUT, "a list asks the server, and for a login"
+    assert state.orchestrator("block", "list").returncode == REFUSED, "a list asks the server, and for a login"
+
+
+def test_a_server_that_hangs_is_not_waited_for_and_who_is_not_logged_in_is_told_the_way_without_it(tmp_path: Path) -> None:
+    state = cut_off_in(tmp_path, ())
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(state.socket))
+        hanging.listen()
+        nobody = state.orchestrator("reisolate", "--partner", "sister", *WHY)
+        assert nobody.returncode == REFUSED
+        assert "with its cut key: --here" in nobody.stderr
+        (state.directory / "tokens").mkdir(mode=0o700)
+        (state.directory / "tokens" / "rssi").write_text("kept from before")
+        done = state.orchestrator("reisolate", "--partner", "sister", *WHY, "--json")
+    assert done.returncode == OK, done.stdout + done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["id"], answer["done"], answer["owed"]) == ("R1", True, {})
+    assert epochs(state) == {answer["epoch"]}
+
+
+def test_a_block_before_any_layer_says_that_it_stops_nothing_yet_and_a_reason_is_asked_for(tmp_path: Path) -> None:
+    state = cut_off_in(tmp_path, (), cut=False)
+    for words in (("block", "198.51.100.66"), ("block", "remove", "198.51.100.66"), ("block", "list", "all", *WHY)):
+        done = state.orchestrator(*words)
+        assert done.returncode == BAD_INPUT, done.stdout + done.stderr
+        assert "→ --reason TEXT" in done.stderr or "`block list`" in done.stderr
+    done = state.orchestrator("block", "198.51.100.66", *WHY)
+    assert done.returncode == OK, done.stdout + done.stderr
+    assert "no device holds a layer: nothing is stopped yet" in done.stdout
 
 
 @pytest.mark.parametrize(
