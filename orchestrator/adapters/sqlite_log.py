@@ -17,23 +17,17 @@ brings it up to date. A head file that is *newer* than the log means that events
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from orchestrator.domain.canonical import canonical
-from orchestrator.domain.chain import Chain, check_next
-from orchestrator.domain.events import EMPTY_HEAD, Event, EventType, Head, NewEvent, event_bytes_of
-from orchestrator.domain.merkle import leaf_hash
+from orchestrator.adapters.head_file import BROKEN_ADVICE, HeadFile, fsync_directory
+from orchestrator.adapters.log_rows import COLUMNS, PAGE, Row, event_of, follow, row_of, verify
+from orchestrator.domain.chain import Chain
+from orchestrator.domain.events import EMPTY_HEAD, Event, Head, NewEvent
 from orchestrator.errors import LogBroken, LogUnavailable, Stale
-
-COLUMNS = "seq, hash, previous, at, type, actor, stage, device, body"
 
 # `events` is evidence; `volatile` (tokens, leases, queues) may be lost. The triggers are a defence against mistakes, not
 # against someone who owns the file: that is what the chain is for. The insert trigger also stops INSERT OR REPLACE,
@@ -69,9 +63,6 @@ PRAGMA user_version = 1;
 COMMIT;
 """
 
-_PAGE = 500  # events fetched at a time: a reader never holds a transaction open while its caller works
-Row = tuple[Any, ...]
-
 
 class SqliteLog:
     """Implements `ports.Log`, durably. Safe for several threads and several processes; open it after a fork, not before.
@@ -83,7 +74,8 @@ class SqliteLog:
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout_s: float = 5.0, head_file: Path | None = None) -> None:
         self._path = path
-        self._head_file = head_file or path.with_suffix(".head")
+        lock = path.with_name(path.name + ".lock")
+        self._head = HeadFile(head_file or path.with_suffix(".head"), lock, busy_timeout_s=busy_timeout_s)
         self._read_only = read_only
         self._busy_timeout_s = busy_timeout_s
         self._chain = Chain()
@@ -114,7 +106,7 @@ class SqliteLog:
     def append(self, events: Sequence[NewEvent], *, expected: int | None = None) -> Head:
         if self._read_only:
             raise LogUnavailable(f"the log {self._path} was opened for reading only")
-        with self._guard, _as_log_errors(f"the log {self._path} cannot be written"), self._write_lock():  # 1
+        with self._guard, _as_log_errors(f"the log {self._path} cannot be written"), self._head.locked():  # 1
             self._database.execute("BEGIN IMMEDIATE")  # 2
             try:
                 before = self._follow(self._chain)
@@ -122,18 +114,16 @@ class SqliteLog:
                     raise Stale(f"the log has {before.size} events, not {expected}", rule="log-size")
                 after, sealed = before.seal(events)
                 self._database.executemany(  # 4
-                    f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_row(event) for event in sealed]
+                    f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [row_of(event) for event in sealed]
                 )
-                prepared = self._prepare_head(after.head())  # 5
+                prepared = self._head.prepare(after.head())  # 5
                 self._database.execute("COMMIT")  # 6
             except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
             self._chain = after
-            with contextlib.suppress(OSError):  # the events are durable; an older head file is still true (see above)
-                prepared.replace(self._head_file)  # 7
-                _fsync_directory(self._head_file.parent)
+            self._head.publish(prepared)  # 7
             return after.head()
 
     def read(self, start: int = 0) -> Iterator[Event]:
@@ -144,7 +134,7 @@ class SqliteLog:
             if not rows:
                 return
             for row in rows:
-                yield _event(row)
+                yield event_of(row)
             position = int(rows[-1][0]) + 1
 
     def head(self) -> Head:
@@ -165,14 +155,14 @@ class SqliteLog:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         database = self._connect(f"{self._path.absolute().as_uri()}?mode=rw")
         try:
-            with self._write_lock():  # two processes that start at once must not both create the tables
+            with self._head.locked():  # two processes that start at once must not both create the tables
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute("PRAGMA synchronous=FULL")
                 if database.execute("PRAGMA user_version").fetchone()[0] == 0:
                     database.executescript(SCHEMA)
-                    if not self._head_file.exists():
-                        self._prepare_head(EMPTY_HEAD).replace(self._head_file)
-                    _fsync_directory(self._path.parent)
+                    if not self._head.path.exists():
+                        self._head.publish(self._head.prepare(EMPTY_HEAD))
+                    fsync_directory(self._path.parent)
         except BaseException:
             database.close()
             raise
@@ -193,55 +183,23 @@ class SqliteLog:
         return database
 
     def _verify(self) -> None:
-        """The whole chain, and that the head kept outside is a prefix of it. Raises LogBroken, LogUnavailable."""
+        """Raises LogBroken, LogUnavailable."""
         with _as_log_errors(f"the log {self._path} cannot be read"):
-            outside = self._read_outside_head()  # before the database: the log can only have grown since
-            chain = Chain()
-            if outside is not None:
-                chain = self._follow(chain, stop=outside.size)
-                if chain.size < outside.size:
-                    self._chain = chain
-                    raise LogBroken(
-                        f"the log is truncated: it holds {chain.size} events, and {outside.size} were acknowledged",
-                        seq=chain.size,
-                        advice=_BROKEN_ADVICE,
-                    )
-                if chain.head() != outside:
-                    raise LogBroken(
-                        f"the first {outside.size} events are not those whose head was kept in {self._head_file.name}",
-                        seq=outside.size - 1,
-                        advice=_BROKEN_ADVICE,
-                    )
-            self._chain = self._follow(chain)
-            if outside is None and self._chain.size:
-                raise LogBroken(
-                    f"the head file {self._head_file} is missing: whether events were cut off cannot be known",
-                    advice="put it back, or write the head of the newest export or of the paper logbook into it (SIZE:ROOT)",
-                )
+            self._chain, broken = verify(self._page, self._head, missing_advice=_MISSING_ADVICE)
+        if broken is not None:
+            raise broken
 
-    def _follow(self, chain: Chain, stop: int | None = None) -> Chain:
-        """The chain after every stored event beyond it (up to `stop`), each checked. Raises LogBroken."""
-        while stop is None or chain.size < stop:
-            rows = self._page(chain.size, stop)
-            if not rows:
-                return chain
-            tip, hashes = chain.tip, list[str]()
-            for seq, stored, previous, at, type_, actor, stage, device, body in rows:
-                size = chain.size + len(hashes)
-                try:
-                    recomputed = leaf_hash(event_bytes_of(seq, previous, type_, at, actor, stage, device, body)).hex()
-                    check_next(size, tip, seq, previous, stored, recomputed)
-                except (LogBroken, TypeError, ValueError) as error:  # the latter two: a column that no longer holds text
-                    self._chain = chain.link(hashes)
-                    raise LogBroken(f"the log is broken: {error}", seq=size, advice=_BROKEN_ADVICE) from error
-                tip = stored
-                hashes.append(stored)
-            chain = chain.link(hashes)
-        return chain
+    def _follow(self, chain: Chain) -> Chain:
+        """The chain after every stored event beyond it, each checked. Raises LogBroken."""
+        after, broken = follow(self._page, chain)
+        if broken is not None:
+            self._chain = after
+            raise broken
+        return after
 
     def _page(self, start: int, stop: int | None = None) -> list[Row]:
         query = f"SELECT {COLUMNS} FROM events WHERE seq >= ? ORDER BY seq LIMIT ?"
-        limits = (start, _PAGE if stop is None else min(_PAGE, stop - start))
+        limits = (start, PAGE if stop is None else min(PAGE, stop - start))
         try:
             return self._database.execute(query, limits).fetchall()
         except sqlite3.OperationalError as error:
@@ -251,50 +209,8 @@ class SqliteLog:
             self._database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             return self._database.execute(query, limits).fetchall()
 
-    # The head outside the database
 
-    def _read_outside_head(self) -> Head | None:
-        try:
-            text = self._head_file.read_text(encoding="ascii")
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise LogBroken(f"{self._head_file} is not a head: {error}", advice=_BROKEN_ADVICE) from error
-        size, separator, root = text.strip().partition(":")
-        if not (separator and size.isdigit() and len(root) == 64):
-            raise LogBroken(f"{self._head_file} is not a head (SIZE:ROOT)", advice=_BROKEN_ADVICE)
-        return Head(int(size), root)
-
-    def _prepare_head(self, head: Head) -> Path:
-        prepared = self._head_file.with_name(self._head_file.name + ".new")
-        descriptor = os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, f"{head.size}:{head.root}\n".encode("ascii"))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return prepared
-
-    @contextlib.contextmanager
-    def _write_lock(self) -> Iterator[None]:
-        """One writer at a time, over all processes; freed by the kernel when its holder dies. Raises BlockingIOError."""
-        descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            give_up = time.monotonic() + self._busy_timeout_s
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= give_up:
-                        raise
-                    time.sleep(0.002)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-_BROKEN_ADVICE = "nothing is written to a broken log; read it with `orchestrator audit log`, and compare it with an export"
+_MISSING_ADVICE = "put it back, or write the head of the newest export or of the paper logbook into it (SIZE:ROOT)"
 
 
 @contextlib.contextmanager
@@ -306,30 +222,9 @@ def _as_log_errors(what: str) -> Iterator[None]:
         raise LogUnavailable(f"{what}: another process is writing to it", advice="try again") from error
     except sqlite3.DatabaseError as error:
         if "malformed" in str(error) or "not a database" in str(error):
-            raise LogBroken(f"{what}: {error}", advice=_BROKEN_ADVICE) from error
+            raise LogBroken(f"{what}: {error}", advice=BROKEN_ADVICE) from error
         raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
-        raise LogBroken(f"{what}: it is damaged ({error})", advice=_BROKEN_ADVICE) from error
+        raise LogBroken(f"{what}: it is damaged ({error})", advice=BROKEN_ADVICE) from error
     except OSError as error:
         raise LogUnavailable(f"{what}: {error}", advice="check the disk (full? read-only?) and the rights on it") from error
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _row(event: Event) -> Row:
-    body = canonical(event.body).decode("utf-8")
-    return (event.seq, event.hash, event.previous, event.at, event.type.value, event.actor, event.stage, event.device, body)
-
-
-def _event(row: Row) -> Event:
-    seq, digest, previous, at, type_, actor, stage, device, body = row
-    try:
-        return Event(EventType(type_), at, actor, json.loads(body), stage, device, seq, previous, digest)
-    except ValueError as error:  # only in a log that was opened although it is broken
-        raise LogBroken(f"event {seq} cannot be read: {error}", seq=seq) from error
