@@ -5,13 +5,16 @@
     │   ├── PolicyError            a policy or inventory file (file, line)
     │   │   └── PolicyTestsFail     nothing else is wrong, but tests of the policy's own fail
     │   ├── UnknownName            no such stage, person, device, profile …
-    │   └── UsageError             a command line or a request
+    │   ├── UsageError             a command line or a request
+    │   └── KeyUsed                an idempotency key that stands for another request
     ├── Refused                    the rules say no; names the rule
     │   ├── NotAuthenticated       who are you?
     │   ├── NotAllowed             your roles do not give this
     │   ├── IllegalTransition      the state machine has no such edge
     │   ├── Stale                  what was planned or voted on has moved
     │   └── NotActing              another server acts on this log
+    ├── Moved                      what a request takes to be so has moved (If-Match)
+    ├── AlreadyDone                the request was carried out before
     ├── DeviceError                a device did not do what was asked
     │   ├── DeviceRefused          it answered no (outcome `refused`)
     │   └── DeviceUnknown          it did not answer: outcome `unknown`, read it back
@@ -84,6 +87,10 @@ class UsageError(InputError):
     """The command or request cannot be understood."""
 
 
+class KeyUsed(InputError):
+    """This idempotency key stands for another request."""
+
+
 class Refused(OrchestratorError):
     """The rules say no."""
 
@@ -110,6 +117,18 @@ class Stale(Refused):
 
 class NotActing(Refused):
     """Another server acts on this log."""
+
+
+class Moved(OrchestratorError):
+    """What you have seen has moved since."""
+
+
+class AlreadyDone(OrchestratorError):
+    """This request was carried out before."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq  # the last event of its command
+        super().__init__(advice="send it again, with the same key: the answer is the one of then")
 
 
 class DeviceError(OrchestratorError):

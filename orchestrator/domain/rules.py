@@ -92,6 +92,8 @@ RULES: Mapping[str, str] = {
     "unblock-needs-a-second-person": "Who asks to take something off the block list does not grant it.",
     # everywhere
     "illegal-transition": "The state machine has no such edge from the present state (docs/stages.md).",
+    "idempotency-key": "An idempotency key stands for one request; the same key with another one is refused.",
+    "if-match": "The request is about an object as it was seen, and that has moved since.",
     "log-size": "The log has grown since it was looked at.",
     "busy": "Too many others write to the log at once: try again.",
     "not-found": "There is nothing of that name.",

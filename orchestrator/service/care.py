@@ -17,6 +17,8 @@ def probe_care(stages: Stages, actor: str) -> SiteState:
 
     Returns the state after it. Raises NotAllowed; LogUnavailable.
     """
+    if (done := stages.journal.repeated()) is not None:
+        return done
     state = stages.state()
     duties.require(Verb.CARE, eligibility.roles_of(state, actor, stages.journal.now()))
     ratified = conditions.in_force(state)

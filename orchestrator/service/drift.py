@@ -89,6 +89,8 @@ class Drift:
 
         Raises NotAllowed, UnknownName, Stale (rule `drift-moved`).
         """
+        if (done := self._journal.repeated()) is not None:
+            return done
         state = self._journal.state()
         duties.require(Verb.DRIFT_ACCEPT, eligibility.roles_of(state, actor, self._journal.now()))
         self._journal.require_acting()

@@ -74,6 +74,8 @@ class Reisolating:
     def order(self, command: Reisolate) -> tuple[SiteState, Reisolation]:
         """Steps 1 to 3, and begins the rest in the background. `command.epoch` is filled in here; the actor `emergency` has no
         roles and needs none. Raises what `decide` raises."""
+        if (done := self.journal.repeated()) is not None:
+            return done, list(done.reisolations.values())[-1]
         epoch = self.collaborators.raise_epoch(self.journal.state().epoch)  # 1
         command = replace(command, epoch=epoch)
         try:
@@ -95,8 +97,9 @@ class Reisolating:
         return state
 
     def lay(self) -> None:
-        """After a block or the grant of an unblocking: begins to bring the devices to the list."""
-        self._start(lambda: self._carry_out((), ""))
+        """After a block or the grant of an unblocking: begins to bring the devices to the list. The chore goes on with it."""
+        if self.journal.repeated() is None:
+            self._start(lambda: self._carry_out((), ""))
 
     def _carried_out_unrecorded(self, command: Reisolate, failure: LogUnavailable) -> LogUnavailable:
         """By the last state that could be read. What runs cannot write either, and its commands fail on the fenced devices."""

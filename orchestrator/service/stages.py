@@ -17,6 +17,7 @@ from orchestrator.domain.commands import ApplyStage, CancelStage, CastVote, Comm
 from orchestrator.domain.decide import decide, overdue, went_stale
 from orchestrator.domain.duties import Verb
 from orchestrator.domain.events import EventType as E
+from orchestrator.domain.events import NewEvent
 from orchestrator.domain.making import EventMaker
 from orchestrator.domain.opened import to_be_planned
 from orchestrator.domain.plan import Plan, Window
@@ -81,6 +82,8 @@ class Stages:
 
         `partners` defers the others; `window` is from when to when it is open, as people give times.
         """
+        if (done := self.journal.repeated()) is not None:
+            return done
         self.state()
         with self._refusals_recorded(actor, "plan", stage):
             state = self.journal.state()
@@ -101,6 +104,8 @@ class Stages:
 
     def vote(self, actor: str, stage: str, statement: str, signature: str) -> SiteState:
         """Hands in a signed vote; `actor` need not be its voter."""
+        if (done := self.journal.repeated()) is not None:
+            return done
         self.state()
         with self._refusals_recorded(actor, "vote", stage):
             head = read_statement(statement).log_head
@@ -112,6 +117,8 @@ class Stages:
 
     def apply(self, actor: str, stage: str) -> SiteState:
         """Begins to apply; the rest happens in the background. A plan that has moved becomes `stale` here already."""
+        if (done := self.journal.repeated()) is not None:
+            return done
         self.state()
         self.journal.require_acting()
         with self._refusals_recorded(actor, "apply", stage):
@@ -134,14 +141,22 @@ class Stages:
 
     def revert(self, actor: str, stage: str, reason: str) -> SiteState:
         """Begins to close, the supplements of the stage too; the rest happens in the background. Needs no votes: it only subtracts."""
+        if (done := self.journal.repeated()) is not None:
+            return done
         self.journal.require_acting()
-        self.do(RevertStage(actor, stage, reason))
-        self.runner.revert(stage)
-        for name in reversed(supplements(stage, self.journal.state().stages)):
-            if self.journal.state().stage(name).state in LETS_THROUGH | RUNNING - {StageState.REVERTING}:
-                self.do(RevertStage(actor, name, reason))
-                self.runner.revert(name)
-        return self.journal.state()
+        self.state()
+        begun: list[str] = []
+
+        def reverting(state: SiteState, now: datetime) -> list[NewEvent]:
+            """All of it at once: a request that is repeated finds the whole in the log, or nothing."""
+            closable = LETS_THROUGH | RUNNING - {StageState.REVERTING}
+            begun[:] = [stage, *(name for name in reversed(supplements(stage, state.stages)) if state.stage(name).state in closable)]
+            return [event for name in begun for event in decide(state, RevertStage(actor, name, reason), now)]
+
+        state = self.journal.decide(reverting)
+        for name in begun:
+            self.runner.revert(name)
+        return state
 
     def _digest_now(self, state: SiteState, stage: str) -> str:
         """Of the plan made again; of nothing when there is none (the decision then says why not)."""
