@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from datetime import datetime
 
 from orchestrator.domain import conditions, stages
@@ -11,7 +12,7 @@ from orchestrator.domain.canonical import canonical
 from orchestrator.domain.commands import AcceptDifferences, DeferStage
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
-from orchestrator.domain.lift_conditions import ACCEPTED, WITHDRAWN
+from orchestrator.domain.lift_conditions import ACCEPTED, BLOCKED, WITHDRAWN
 from orchestrator.domain.making import EventMaker
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stage_names import RESUME, is_supplement
@@ -42,9 +43,12 @@ def accept(state: SiteState, command: AcceptDifferences, _now: datetime, make: E
         raise UsageError("a difference is accepted, or taken back, with a reason")
     if not 1 <= len(command.names) <= MOST_NAMES:
         raise UsageError(f"1 to {MOST_NAMES} differences are named at a time")
+    zones = {zone.name for zone in conditions.in_force(state).site.zones}
     for name in command.names:
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is no name of a difference", advice="orchestrator lift show names them")
+        if not _NAME.fullmatch(name) or not (name.startswith(BLOCKED) or _is_between(zones, name.partition(":")[0])):
+            raise UsageError(
+                f"{name!r} is no name of a difference", advice="orchestrator lift show names them; or a pair of zones: offices-to-internet"
+            )
     kind = WITHDRAWN if command.withdrawn else ACCEPTED
     return tuple(
         make(
@@ -59,6 +63,11 @@ def accept(state: SiteState, command: AcceptDifferences, _now: datetime, make: E
         )
         for name in dict.fromkeys(command.names)
     )
+
+
+def _is_between(zones: Collection[str], pair: str) -> bool:
+    """Whether it is `ZONE-to-ZONE`, of zones that there are: a mistyped name would accept nothing, and seem to."""
+    return any(pair == f"{one}-to-{other}" for one in zones for other in zones)
 
 
 def require_layer(state: SiteState, stage: str) -> None:

@@ -38,8 +38,10 @@ def unmet_beside(state: SiteState, now: datetime) -> Iterator[Unmet]:
     taken = {item.name for item in accepted(state)}
     for name in blocked(state):
         if name not in taken:
-            message = f"{name.removeprefix(BLOCKED)} is on the block list, which a lift takes off every device"
-            yield Unmet("difference-not-accepted", message, f"orchestrator unblock; or: orchestrator lift accept {name} --reason TEXT")
+            network = name.removeprefix(BLOCKED)
+            message = f"{network} is on the block list, which a lift takes off every device"
+            advice = f"orchestrator block remove {network} --reason TEXT; or: orchestrator lift accept {name} --reason TEXT"
+            yield Unmet("difference-not-accepted", message, advice)
 
 
 def _lack(state: SiteState, name: str) -> str:

@@ -199,9 +199,14 @@ def test_who_defers_and_who_accepts() -> None:
     opened = after_the_cut(LIFELINES)
     with pytest.raises(IllegalTransition):
         opened.stages.do(DeferStage("rssi", LIFELINES, "it is open"))
-    accept(reopening, "a-to-b", "a-to-c")
-    accept(reopening, "a-to-b", withdrawn=True)
-    assert [item.name for item in accepted(reopening.stages.state())] == ["a-to-c"]
+    accept(reopening, "care-to-internet", "internet-to-dmz-in:tcp/22", "blocked:198.51.100.66/32")
+    accept(reopening, "care-to-internet", withdrawn=True)
+    taken = ["blocked:198.51.100.66/32", "internet-to-dmz-in:tcp/22"]
+    assert [item.name for item in accepted(reopening.stages.state())] == taken
+    for mistyped in ("foo", "care-to-internt", "care-internet", "internet-to-dmz:tcp/22", "Blocked:198.51.100.66/32"):
+        with pytest.raises(UsageError, match="no name of a difference"):
+            accept(reopening, mistyped)
+    assert [item.name for item in accepted(reopening.stages.state())] == taken
 
 
 def test_a_gate_that_lapses_and_an_open_indicator_hold_the_lift_back() -> None:
