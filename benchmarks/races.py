@@ -58,6 +58,7 @@ def portion(task: tuple[int, int, int]) -> tuple[int, int, str]:
                 max_examples=runs, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck),
                 phases=(Phase.generate,), print_blob=False,
             ),
+            _min_steps=steps,  # or Hypothesis ends many runs after a few
         )  # fmt: skip
     except Exception:
         failed = traceback.format_exc()

@@ -16,6 +16,7 @@ from orchestrator.domain import (
     folding_blocklist,
     folding_delegations,
     folding_drift,
+    folding_people,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -59,8 +60,8 @@ def apply(state: SiteState, event: Event) -> SiteState:
 
 
 def _policy_ratified(state: SiteState, event: Event) -> SiteState:
-    body, before = event.body, state.ratified
-    same_keys = before is not None and before.allowed_signers == body["allowed_signers"]
+    body, before, keys = event.body, state.ratified, state.keys.after(event)
+    same_keys = before is not None and keys.same_keys(state.keys)
     ratified = Ratified(
         policy=Policy.model_validate(body["policy"]),
         site=Site.model_validate(body["inventory"]),
@@ -72,7 +73,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         keys_since=before.keys_since if before is not None and same_keys else event.seq,
         keys_at=before.keys_at if before is not None and same_keys else event.at,
     )
-    return replace(state, ratified=ratified)
+    return replace(state, ratified=ratified, keys=keys)
 
 
 def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
@@ -117,6 +118,7 @@ def _cutoff_applied(state: SiteState, event: Event) -> SiteState:
             openings={},
             releases={},
             pending={},
+            hanging=frozenset(),
             deadlines={},
             fingerprint=event.body.get("fingerprint", ""),
         )
@@ -168,13 +170,16 @@ def _vote_cast(state: SiteState, event: Event) -> SiteState:
     status = state.stage(str(event.stage))
     vote = Vote(
         body["person"], body["choice"], tuple(body.get("roles", ())), body.get("reason", ""),
-        body["statement"], body["signature"], event.at, event.seq,
+        body["statement"], body["signature"], event.at, event.seq, body.get("key", {}).get("user_verified"),
     )  # fmt: skip
     return _with_stage(state, replace(status, votes={**status.votes, vote.person: vote}))
 
 
 def _votes_voided(state: SiteState, event: Event) -> SiteState:
-    return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
+    """All of them, or those of one `person`, whose key was taken away."""
+    status, person = state.stage(str(event.stage)), event.body.get("person")
+    left = {name: vote for name, vote in status.votes.items() if name != person} if person else {}
+    return _with_stage(state, replace(status, votes=left))
 
 
 def _stage_applying(state: SiteState, event: Event) -> SiteState:
@@ -191,10 +196,11 @@ def _change_intended(state: SiteState, event: Event) -> SiteState:
     """From the intent on, the opening may lie on the device, whatever the answer will be."""
     if event.device is None:
         return state
-    opens = event.body["action"] in ("open", "confirm", "loosen", "lift")
+    opens = event.body["action"] in _OPENS
     device = state.device(event.device)
     move = DeviceMove.INTEND_TO_OPEN if opens else DeviceMove.INTEND_TO_CLOSE
-    device = replace(device, step=_stepped(device, move), since=event.at)
+    hanging = device.hanging | {event.stage} if opens and event.stage is not None else device.hanging
+    device = replace(device, step=_stepped(device, move), hanging=hanging, since=event.at)
     if event.body["action"] not in ("open", "loosen") or event.stage is None:
         return _with_device(state, device)
     change = DeviceChange.model_validate(event.body["change"])
@@ -204,8 +210,9 @@ def _change_intended(state: SiteState, event: Event) -> SiteState:
 def _device_changed(state: SiteState, event: Event) -> SiteState:
     if event.body.get("after_takeover"):
         return state  # by a server that acts no longer: whoever took over has read the device back since
-    device = state.device(str(event.device))
-    return _with_device(state, replace(device, step=_stepped(device, _ANSWERS[event.body["step"]]), since=event.at))
+    device, step = state.device(str(event.device)), event.body["step"]
+    answered = {event.stage} if event.body.get("action") in _OPENS and step != "unknown" else set()
+    return _with_device(state, replace(device, step=_stepped(device, _ANSWERS[step]), hanging=device.hanging - answered, since=event.at))
 
 
 def _device_read_back(state: SiteState, event: Event) -> SiteState:
@@ -267,6 +274,7 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     **folding_blocklist.RULES,
     **folding_resume.RULES,
     **folding_windows.RULES,
+    **folding_people.RULES,
 }
 
 
@@ -274,6 +282,7 @@ def _stepped(device: DeviceStatus, move: DeviceMove) -> DeviceStepState:
     return device_step_states.after(device.step, move, device.name)
 
 
+_OPENS = ("open", "confirm", "loosen", "lift")
 _ANSWERS = {"applied": DeviceMove.ANSWERED_YES, "refused": DeviceMove.ANSWERED_NO, "unknown": DeviceMove.NO_ANSWER}
 _READ_BACK = {"applied": DeviceMove.READ_AS_EXPECTED, "refused": DeviceMove.READ_OTHERWISE, "unknown": DeviceMove.NOT_READ}
 

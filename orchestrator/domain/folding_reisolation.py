@@ -48,8 +48,9 @@ def _epoch_raised(state: SiteState, event: Event) -> SiteState:
 def _device_fenced(state: SiteState, event: Event) -> SiteState:
     if event.body["step"] != "applied":
         return state
-    device = state.device(str(event.device))
-    return _with_device(state, replace(device, epoch=max(device.epoch or 0, int(event.body["epoch"]))))
+    device, epoch = state.device(str(event.device)), int(event.body["epoch"])
+    hanging = device.hanging if epoch <= (device.epoch or 0) else frozenset()  # what was sent at an older one opens nothing any more
+    return _with_device(state, replace(device, epoch=max(device.epoch or 0, epoch), hanging=hanging))
 
 
 def _handed_over(state: SiteState, event: Event) -> SiteState:

@@ -82,7 +82,8 @@ class StageStatus:
 @dataclass(frozen=True)
 class DeviceStatus:
     """What the log says of one device. `slots`: slot → digest ("" when the log holds none). `openings` and `releases`
-    are what a stage has made lasting there; `pending` is what may lie there until it is confirmed, closed or timed out."""
+    are what a stage has made lasting there; `pending` is what may lie there until it is confirmed, closed or timed out.
+    `hanging` are stages for which something was sent to open it and not answered: until a fence it may still arrive."""
 
     name: str
     step: DeviceStepState = device_step_states.INITIAL
@@ -92,6 +93,7 @@ class DeviceStatus:
     openings: Mapping[str, tuple[Element, ...]] = field(default_factory=dict)
     releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pending: Mapping[str, DeviceChange] = field(default_factory=dict)
+    hanging: frozenset[str] = frozenset()
     deadlines: Mapping[str, Deadline] = field(default_factory=dict)  # by stage, of what has been confirmed until an end
     blocked: tuple[Prefix, ...] = ()
     fingerprint: str = ""

@@ -11,7 +11,7 @@ from orchestrator.domain import conditions
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.state import SiteState
-from orchestrator.errors import DeviceError
+from orchestrator.errors import DeviceError, LogUnavailable
 from orchestrator.ports import Credential, DeviceStep, Outcome
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.journal import Journal
@@ -53,6 +53,28 @@ def fence(collaborators: Collaborators, journal: Journal, names: Collection[str]
         ]
     )  # fmt: skip
     return {name: detail or step.value for name, (step, detail) in found.items() if step is not DeviceStep.APPLIED}
+
+
+def raise_and_fence(collaborators: Collaborators, journal: Journal, names: Collection[str], *, why: str) -> dict[str, str]:
+    """A new epoch, in the log first, and these devices fenced at it. Returns those that are not, as `fence`. Raises LogUnavailable."""
+    epoch = collaborators.raise_epoch(journal.state().epoch)
+    body = {"epoch": epoch, "why": why, "devices": sorted(names)}
+    journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(E.EPOCH_RAISED, body)])
+    return fence(collaborators, journal, names)
+
+
+def fence_what_hangs(collaborators: Collaborators, journal: Journal, stage: str, among: Collection[str]) -> dict[str, str]:
+    """Of these devices, those that never answered what was sent to open the stage there: a new epoch, so that it opens nothing when
+    it arrives after all. Returns those that are not fenced, with the reason. Without a log none is: closing does not wait for it."""
+    state = journal.state()
+    names = [name for name in among if stage in state.device(name).hanging and state.device(name).slots]
+    if not names:
+        return {}
+    try:
+        missing = raise_and_fence(collaborators, journal, names, why="unknown")
+    except LogUnavailable as without:
+        missing = dict.fromkeys(names, str(without))
+    return {name: f"what it has not answered may still arrive, for it is not fenced: {why}" for name, why in missing.items()}
 
 
 def _judged(collaborators: Collaborators, platform: str, answers: tuple[Outcome, ...], epoch: int) -> tuple[DeviceStep, str]:

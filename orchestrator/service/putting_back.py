@@ -2,7 +2,8 @@
 guessed.
 
  1 tighten every device at once: a loosened layer lies again, with the openings that it held; it only subtracts
- 2 read: the layer lies (done), it is gone (the device was lifted already), or nobody knows
+ 2 fence what never answered, so that no lift arrives late; read: the layer lies (done), it is gone (the device was lifted
+   already), or nobody knows
  3 what was lifted is laid again: the layers in the log, running and start-up, then what open stages hold there. These openings
    are under the votes of their stages, which nobody has closed: the device is no more open than before the lift
  4 read again
@@ -27,6 +28,7 @@ from orchestrator.errors import LogUnavailable, Refused
 from orchestrator.ports import Credential, Outcome, Target
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps
+from orchestrator.service.fencing import fence_what_hangs
 from orchestrator.service.journal import Journal
 
 _ATTEMPTS = 3
@@ -63,7 +65,9 @@ class _Round:
 
     def run(self, plans: Sequence[DevicePlan]) -> list[str]:
         self._steps.change("tighten", [(plan, plan.change) for plan in plans], confirm_s=0)  # 1
-        seen = self._steps.read([plan.device for plan in plans])  # 2
+        names = [plan.device for plan in plans]
+        unfenced = fence_what_hangs(self._with, self._journal, self._stage, names)
+        seen = {**self._steps.read([name for name in names if name not in unfenced]), **unfenced}  # 2
         gone = [name for name, found in seen.items() if not isinstance(found, str) and not found.present and found.loosened_s is None]
         gone = [name for name in gone if self._state.device(name).slots]
         if gone:

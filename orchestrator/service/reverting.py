@@ -23,6 +23,7 @@ from orchestrator.domain.state import DeviceStatus, SiteState
 from orchestrator.errors import DeviceError, IllegalTransition, LogUnavailable
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, Expectation, without_held
+from orchestrator.service.fencing import fence_what_hangs
 from orchestrator.service.journal import Journal
 from orchestrator.service.putting_back import put_back
 
@@ -54,6 +55,7 @@ def close_and_read_back(
 
     `strict`: a device must read back as it was without the stage; otherwise (after a cut-off, which has laid layers of its
     own) it must only not hold anything of the stage. What the stage names `back_first` is closed on every device before the rest.
+    A device that never answered what was sent to open it is fenced as well: until that is read back, it stays unknown.
     `only`: on these devices; the others cannot be read.
     """
     plan = journal.state().stage(stage).plan
@@ -136,9 +138,11 @@ def _close(collaborators: Collaborators, journal: Journal, steps: DeviceSteps, g
             collaborators.wait(_PAUSE_S)
         changes = {plan.device: without_held(plan.change, state.device(plan.device), steps.stage) for plan in left}
         steps.change("close", [(plan, changes[plan.device]) for plan in left], confirm_s=0)
+        unfenced = fence_what_hangs(collaborators, journal, steps.stage, list(changes))
+        state = journal.state()
         expected = {name: _expected(state, name, change, steps, strict=strict) for name, change in changes.items()}
         try:
-            steps.read_back(expected, settles={plan.device: plan.change for plan in left}, action="close")
+            steps.read_back(expected, settles={plan.device: plan.change for plan in left}, action="close", unread=unfenced)
             return []
         except DeviceError as error:
             problem = str(error)

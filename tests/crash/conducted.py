@@ -23,7 +23,7 @@ from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.domain.profiles import layers_of
 from orchestrator.errors import LogUnavailable, NotActing
-from orchestrator.ports import Credential, Held, Outcome, Target
+from orchestrator.ports import Credential, DeviceStep, Held, Outcome, Target
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.stages import Stages
 from orchestrator.simulation.device import Fault
@@ -85,10 +85,17 @@ class _Ports:
     ) -> Iterator[tuple[Outcome, ...]]:
         for target, texts in scripts.items():
             self._stop(f"before {verb} on {target.device}")
+            if self.hospital.hanging and credential is Credential.OPEN:
+                self.hospital.on_their_way.append(lambda texts=texts, target=target: self._arrive(target, texts, deadline_s, verb))  # type: ignore[misc]
+                yield (Outcome(target.device, DeviceStep.UNKNOWN, "", deadline_s, "no answer"),)
+                continue
             outcomes = next(self.hospital.world.hospital.run({target: texts}, credential=credential, deadline_s=deadline_s, verb=verb))
             self.hospital.look(f"after {verb} on {target.device}")
             self._stop(f"after {verb} on {target.device}")
             yield outcomes
+
+    def _arrive(self, target: Target, texts: Sequence[Script], deadline_s: float, verb: str) -> None:
+        list(self.hospital.world.hospital.run({target: texts}, credential=Credential.OPEN, deadline_s=deadline_s, verb=verb))
 
 
 @dataclass
@@ -130,6 +137,8 @@ class ConductedHospital:
 
     def __post_init__(self) -> None:
         self.log: MemoryLog = self.world.log
+        self.hanging = False  # sessions with the open key do not answer, and what was sent arrives later
+        self.on_their_way: list[Callable[[], None]] = []
         self.late: list[NewEvent] = []  # what an emergency command could not write to the log
         self.approved = Approved()
         self._follow()
@@ -212,6 +221,13 @@ class ConductedHospital:
                 return
             self.conductor.go(threads[0])
         raise AssertionError("a killed server does not die")
+
+    def deliver(self) -> None:
+        """What hung in a session arrives now."""
+        arriving, self.on_their_way = self.on_their_way, []
+        for arrive in arriving:
+            arrive()
+            self.look("when a late command arrived")
 
     # --- time and the emergency command ------------------------------------------------------------------------
 

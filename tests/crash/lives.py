@@ -1,6 +1,7 @@
 """What an orchestrator does between its start and its death: a server with its verbs, the emergency command, a restart.
 
-Each life runs in a forked process, on the log of `state` and the hospital at the other end of the line.
+Each life runs in a forked process, on the log of `state` and the hospital at the other end of the line. One thread of it runs at a
+time, always in the same order, so that it reaches the same points each time; other orders are what the races are for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from orchestrator.service.pack_making import make_pack
 from orchestrator.service.stages import Stages
 from orchestrator.simulation.dialect import dialect_for
 from tests.crash.ports import AnnouncedLog, DistantClock, DistantDevices, DistantProbes, Line
+from tests.crash.turns import ConductedLock, Conductor
 from tests.service.reopening import PLANNER, key_of, valmont
 
 Life = Callable[[Line, Path], None]
@@ -32,6 +34,7 @@ ENDS_WITHIN_S = 60.0
 TURNS_S = (1e6, 1e6 + 10, 2e6)  # of the chores after a restart, on their clock: all are due, then the frequent ones, then all
 LOOKS = 6  # at a lease that somebody holds
 SERVER, OTHER = "server-1", "server-2"
+CONDUCTOR = Conductor()  # of this process: a fork has its own
 
 
 def server(line: Line, state: Path, name: str = SERVER) -> Stages:
@@ -39,7 +42,8 @@ def server(line: Line, state: Path, name: str = SERVER) -> Stages:
     log = AnnouncedLog(line, SqliteLog(state / "log.sqlite", head_file=state / "log.head"))
     spool, clock, devices = Spool(state / "spool"), DistantClock(line), DistantDevices(line)
     spool.allocate()
-    return Stages(
+    line.stop_here = CONDUCTOR.stop_here
+    stages = Stages(
         Collaborators(
             log=log,
             clock=clock,
@@ -58,6 +62,9 @@ def server(line: Line, state: Path, name: str = SERVER) -> Stages:
         ),
         PLANNER,
     )
+    stages.runner._turn._lock = ConductedLock(CONDUCTOR, lambda: True)  # type: ignore[assignment]
+    stages.runner.drift._looking = ConductedLock(CONDUCTOR, lambda: True)  # type: ignore[assignment]
+    return stages
 
 
 def started(line: Line, state: Path, name: str = SERVER) -> Stages:
@@ -68,7 +75,7 @@ def started(line: Line, state: Path, name: str = SERVER) -> Stages:
         if acting.turn():
             break
         stages.collaborators.wait(LEASE_S / 2)
-    acting.wait(ENDS_WITHIN_S)
+    _run_out(stages)
     assert acting.acts, f"{name} does not act; {acting.who} does"
     return stages
 
@@ -105,8 +112,9 @@ def _take_up(line: Line, state: Path, name: str) -> None:
 
 def finish(stages: Stages) -> None:
     """Until everything that was begun has ended. Raises what it raised."""
-    while not (_idle(stages.runner.wait(ENDS_WITHIN_S)) and _idle(stages.reisolating.wait(ENDS_WITHIN_S))) or _busy(stages):
-        continue
+    _run_out(stages)
+    assert stages.runner.wait(ENDS_WITHIN_S), "it does not end"
+    assert stages.reisolating.wait(ENDS_WITHIN_S), "it does not end"
     failures = [*stages.runner.failures, *stages.reisolating.failures]
     if failures:
         raise failures[0]
@@ -114,13 +122,12 @@ def finish(stages: Stages) -> None:
     assert not wrong, wrong
 
 
-def _idle(ended: bool) -> bool:
-    assert ended, "it does not end"
-    return ended
-
-
-def _busy(stages: Stages) -> bool:
-    return any(thread.is_alive() for thread in (*stages.runner._threads, *stages.reisolating._threads))
+def _run_out(stages: Stages) -> None:
+    """The oldest thread that can go on does, until none can."""
+    CONDUCTOR.adopt(stages)
+    while ready := CONDUCTOR.ready():
+        CONDUCTOR.go(ready[0])
+        CONDUCTOR.adopt(stages)
 
 
 def cutting(profile: str) -> Life:

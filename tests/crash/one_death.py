@@ -39,14 +39,13 @@ class Verdict:
 
     operation: str
     point: str
-    died: bool = True  # False: its threads took another way, and the point was not reached
     left_open: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     @property
     def survived(self) -> bool:
-        return self.died and not (self.left_open or self.lost or self.wrong)
+        return not (self.left_open or self.lost or self.wrong)
 
     def lines(self) -> list[str]:
         return [f"{self.operation} · {self.point}: {text}" for text in (*self.left_open, *self.lost, *self.wrong)]
@@ -74,9 +73,8 @@ def die(operation: Operation, point: Point, world: World, *, waits: bool) -> Ver
     world.reset()
     operation.earlier(world)
     ended = world.run(operation.act, until=point)  # 1
-    verdict.died = ended.killed
     if not ended.killed:
-        verdict.wrong += [f"it failed by itself: {ended.said}"] if ended.code else []
+        verdict.wrong.append(f"it failed by itself: {ended.said}" if ended.code else "the point is not reached")
         return verdict
     acknowledged = [ended]
     if waits:

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -29,14 +29,21 @@ class Asked(Protocol):
     def ask(self, kind: str, /, *what: Any) -> Any: ...
 
 
+SEEN_BY_NOBODY = frozenset({"now", "acknowledged"})
+
+
 class Line:
-    """To the world and back, one question at a time. Asking may be the last thing that this process does."""
+    """To the world and back, one question at a time. Asking may be the last thing that this process does. `stop_here` is called
+    before each question that others can notice: whoever conducts the threads chooses there which one goes on."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self.stop_here: Callable[[str], None] = lambda _kind: None
 
     def ask(self, kind: str, /, *what: Any) -> Any:
+        if kind not in SEEN_BY_NOBODY:
+            self.stop_here(kind)
         with self._lock:
             self._connection.send((kind, *what))
             answer = self._connection.recv()

@@ -196,6 +196,14 @@ class Races(RuleBasedStateMachine):
     def device_breaks(self, device: str, fault: Fault) -> None:
         self.hospital.world.hospital.machines[device].faults.add(fault)
 
+    @rule(hang=st.booleans())
+    def sessions_hang(self, hang: bool) -> None:
+        self.hospital.hanging = hang
+
+    @rule()
+    def late_commands_arrive(self) -> None:
+        self.hospital.deliver()
+
     @rule()
     def devices_are_mended(self) -> None:
         for machine in self.hospital.world.hospital.machines.values():
@@ -220,6 +228,8 @@ class Races(RuleBasedStateMachine):
         try:
             self.disk(full=False)
             self.devices_are_mended()
+            self.hospital.hanging = False
+            self.hospital.deliver()
             while self.hospital.cut_on():
                 pass
             self._run_out()

@@ -100,8 +100,7 @@ class RealDeaths:
             self._stand(death.operation)
             self._trace.unlink(missing_ok=True)
             self._kill(death)
-            verdict.died = any(line.startswith("killed") for line in self._lines())
-            if not verdict.died:
+            if not any(line.startswith("killed") for line in self._lines()):
                 verdict.wrong.append("the point was not reached")
             self._look(verdict, "when it was dead")  # 3
             if waits:

@@ -18,4 +18,5 @@ def test_whatever_races_nothing_is_open_that_is_not_approved() -> None:
             max_examples=RUNS, stateful_step_count=STEPS, derandomize=True, deadline=None, database=None,
             suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
         ),
+        _min_steps=STEPS,  # or Hypothesis ends many runs after a few
     )  # fmt: skip
