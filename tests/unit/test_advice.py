@@ -72,7 +72,8 @@ def test_every_command_that_an_advice_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["orchestrator unblock", "orchestrator block grant --all U1", "do this; or: orchestrator lift agree X", "then orchestrator cutof"]
+    "text",
+    ["orchestrator unblock", "orchestrator block grant --all U1", "do this; or: orchestrator lift agree X", "then orchestrator cutof"],
 )
 def test_the_search_sees_what_does_not_exist(text: str) -> None:
     assert unknown_in(text)
