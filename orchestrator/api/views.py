@@ -88,6 +88,9 @@ def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
         "gates": gates(state, declared, now),
         "unmet": [unmet(item) for item in conditions.unmet(state, declared, now)],
         "opened_at": status.opened_at or None,
+        "conversations": [
+            {"flow": flow, "partner": partner, "state": held.value} for (flow, partner), held in sorted(status.conversations.items())
+        ],
         **views_windows.of_stage(state, status, now),
         "plan": _plan_in_short(status, status.plan) if status.plan else None,
     }

@@ -126,7 +126,8 @@ class _Telling:
         self._as("eng-1", "stage", "plan", stages[-1], expect=REFUSED)
         for name in stages:
             self._open(self._policy.stage(name), first=name == stages[0], canary_only=name == stages[-1])
-        self.summary["stage_open"] = self._state_of(stages[-1], "open") and stages[-1]
+        last = "partially-open" if self._policy.stage(stages[-1]).canary else "open"  # the canary partner alone
+        self.summary["stage_open"] = self._state_of(stages[-1], last) and stages[-1]
 
     def _open(self, stage: Stage, *, first: bool, canary_only: bool) -> None:
         story = self._story

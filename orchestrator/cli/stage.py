@@ -117,7 +117,7 @@ def run_defer(arguments: argparse.Namespace) -> int:
 
 
 def run_begun(arguments: argparse.Namespace) -> int:
-    """With --wait: exit code 0 when it ended as asked for (open, reverted; of a resumption: all is back), 2 when not."""
+    """With --wait: exit code 0 when it ended as asked for (all that was planned is open; reverted), 2 when not."""
     client = Client(arguments)
     path = f"/v1/stages/{arguments.stage}"
     body = {"reason": arguments.reason} if arguments.action == "revert" else None
@@ -125,9 +125,16 @@ def run_begun(arguments: argparse.Namespace) -> int:
     if arguments.wait:
         answer = _follow(client, path, answer, quiet=arguments.json)
     show(arguments, answer, f"{answer['stage']} is {answer['state']}" + (f": {answer['detail']}" if answer["detail"] else ""))
-    wanted = "open" if arguments.action == "apply" else "reverted"
-    reached = answer["state"] == wanted or (answer["stage"] == RESUME and answer["state"] == "ended" and "; not: " not in answer["detail"])
+    reached = _all_open(answer) if arguments.action == "apply" else answer["state"] == "reverted"
     return exit_codes.OK if not arguments.wait or reached else exit_codes.PARTIAL
+
+
+def _all_open(stage: dict[str, Any]) -> bool:
+    """Everything that the plan was to open: what it left out may be closed, and of a resumption all is back."""
+    if stage["stage"] == RESUME:
+        return stage["state"] == "ended" and "; not: " not in stage["detail"]
+    left_out = {"open", "deferred"}.issuperset(one["state"] for one in stage["conversations"])
+    return stage["state"] == "open" or (stage["state"] == "partially-open" and left_out)
 
 
 def _follow(client: Client, path: str, answer: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

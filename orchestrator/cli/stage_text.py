@@ -30,6 +30,7 @@ def of_stage(stage: Json) -> str:
         for one in stage["unknown"]
     ]
     lines += of_time(stage)
+    lines += conversations(stage)
     lines += [f"  waits: {unmet['message']} [{unmet['rule']}]" for unmet in stage["unmet"]]
     lines += waived(stage)
     if plan := stage["plan"]:
@@ -44,6 +45,14 @@ def of_stage(stage: Json) -> str:
     if stage["still_needed"] and stage["plan"]:
         lines.append("  still needed: " + ", ".join(f"{count} {role}" for role, count in stage["still_needed"].items()))
     return "\n".join(lines)
+
+
+def conversations(stage: Json) -> list[str]:
+    """Which partner has what, where they do not all have the same."""
+    by_state: dict[str, list[str]] = {}
+    for one in stage["conversations"]:
+        by_state.setdefault(one["state"], []).append(f"{one['flow']} with {one['partner']}")
+    return [f"  {state}: {', '.join(held)}" for state, held in by_state.items()] if len(by_state) > 1 else []
 
 
 def waived(stage: Json) -> list[str]:
