@@ -16,7 +16,6 @@ from orchestrator.domain import (
     folding_blocklist,
     folding_delegations,
     folding_drift,
-    folding_people,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -60,8 +59,8 @@ def apply(state: SiteState, event: Event) -> SiteState:
 
 
 def _policy_ratified(state: SiteState, event: Event) -> SiteState:
-    body, before, keys = event.body, state.ratified, state.keys.after(event)
-    same_keys = before is not None and keys.same_keys(state.keys)
+    body, before = event.body, state.ratified
+    same_keys = before is not None and before.allowed_signers == body["allowed_signers"]
     ratified = Ratified(
         policy=Policy.model_validate(body["policy"]),
         site=Site.model_validate(body["inventory"]),
@@ -73,7 +72,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         keys_since=before.keys_since if before is not None and same_keys else event.seq,
         keys_at=before.keys_at if before is not None and same_keys else event.at,
     )
-    return replace(state, ratified=ratified, keys=keys)
+    return replace(state, ratified=ratified)
 
 
 def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
@@ -170,16 +169,13 @@ def _vote_cast(state: SiteState, event: Event) -> SiteState:
     status = state.stage(str(event.stage))
     vote = Vote(
         body["person"], body["choice"], tuple(body.get("roles", ())), body.get("reason", ""),
-        body["statement"], body["signature"], event.at, event.seq, body.get("key", {}).get("user_verified"),
+        body["statement"], body["signature"], event.at, event.seq,
     )  # fmt: skip
     return _with_stage(state, replace(status, votes={**status.votes, vote.person: vote}))
 
 
 def _votes_voided(state: SiteState, event: Event) -> SiteState:
-    """All of them, or those of one `person`, whose key was taken away."""
-    status, person = state.stage(str(event.stage)), event.body.get("person")
-    left = {name: vote for name, vote in status.votes.items() if name != person} if person else {}
-    return _with_stage(state, replace(status, votes=left))
+    return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
 
 
 def _stage_applying(state: SiteState, event: Event) -> SiteState:
@@ -274,7 +270,6 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     **folding_blocklist.RULES,
     **folding_resume.RULES,
     **folding_windows.RULES,
-    **folding_people.RULES,
 }
 
 
