@@ -171,11 +171,12 @@ class Execution:
     # 4 5 6
 
     def _lay(self, plan: Plan, parts: Sequence[Part]) -> None:
-        """With the confirm window, or what is left until the end where that is shorter."""
+        """With the confirm window, or what is left until the end, or what a platform can hold, where that is shorter."""
         for order in sorted({part.plan.order for part in parts}):
             group = [part for part in parts if part.plan.order == order]
             then = self._then(plan, group)
-            confirm_s = min((plan.confirm_window_s, *(then.seconds.values() if then is not None else ())))
+            longest = [self._with.dialect_for(part.plan.platform).traits.longest_deadline_s for part in group]
+            confirm_s = min((plan.confirm_window_s, *longest, *(then.seconds.values() if then is not None else ())))
             outcomes = self._steps.change("open", _to_send(group), confirm_s)
             _require_applied(outcomes)
             expected = {part.plan.device: self._expected(part, temporary=True) for part in group}

@@ -274,3 +274,14 @@ def test_what_goes_back_first_is_closed_before_the_rest() -> None:
     assert closing[0] == {first}
     assert reopening.status(stage).state == "reverted"
     assert all(stage not in device.openings for device in reopening.stages.state().devices.values())
+
+
+def test_a_confirm_window_longer_than_a_device_holds_is_as_long_as_it_holds() -> None:
+    reopening = after_the_cut(LIFELINES)
+    overlay = reopening.policy.rehearsal
+    assert overlay is not None
+    reopening.policy = reopening.policy.model_copy(update={"rehearsal": overlay.model_copy(update={"confirm_window": 48 * HOUR})})
+    reopening.ratify()
+    reopening.open(MAIL)
+    intents = [event.body for event in reopening.log.read() if event.type is E.DEVICE_CHANGE_INTENDED and event.stage == MAIL]
+    assert {body["confirm"] for body in intents if body["action"] == "open"} == {DAY_S}
