@@ -141,7 +141,8 @@ def resume(found: Outlook | None) -> Json | None:
     if found is None:
         return None
     lacks = [unmet(item) for item in found.lacks]
-    return {"stages": list(found.stages), "until": stamp(found.until) if found.until is not None else None, "lacks": lacks}
+    until = stamp(found.until) if found.until is not None else None
+    return {"stages": list(found.stages), "left_out": list(found.left_out), "until": until, "lacks": lacks}
 
 
 def _plan_in_short(status: StageStatus, plan: Plan) -> Json:

@@ -24,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     if resume is None:
         lines.append("nothing was open when it came: there is nothing to resume")
     else:
+        lines += [f"not resumed as it was, but planned and voted on anew: {text}" for text in resume["left_out"]]
+    if resume is not None and resume["stages"]:
         lines += [
             f"was open: {', '.join(resume['stages'])}; can be resumed until {resume['until']}",
             "  → orchestrator stage plan resume",

@@ -54,7 +54,10 @@ def resume(found: Json | None) -> list[str]:
     if found is None:
         return []
     until = f", until {_minute(found['until'])}" if found["until"] else ""
-    lines = [f"One vote can resume what was open · Un seul vote peut reprendre: {', '.join(found['stages'])}{until}"]
+    left_out = [f"    not that way: {text}" for text in found["left_out"]]
+    if not found["stages"]:
+        return ["Nothing of what was open can be resumed as it was · Rien ne peut être repris tel quel", *left_out]
+    lines = [f"One vote can resume what was open · Un seul vote peut reprendre: {', '.join(found['stages'])}{until}", *left_out]
     if not found["lacks"]:
         return [*lines, "     → orchestrator stage plan resume"]
     return lines + [f"    not yet : {lack['message']} [{lack['rule']}]\n              → {lack['advice']}" for lack in found["lacks"]]

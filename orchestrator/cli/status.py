@@ -121,7 +121,8 @@ def _resume(site: SiteState, now: datetime) -> dict[str, Any] | None:
     if found is None:
         return None
     until = found.until.isoformat(timespec="seconds") if found.until is not None else None
-    return {"stages": list(found.stages), "until": until, "lacks": [lack.rule for lack in found.lacks]}
+    lacks = [lack.rule for lack in found.lacks]
+    return {"stages": list(found.stages), "left_out": list(found.left_out), "until": until, "lacks": lacks}
 
 
 def _watched(site: SiteState) -> dict[str, Any]:
@@ -198,10 +199,14 @@ def resumable(found: dict[str, Any]) -> list[str]:
     resume = found.get("resume")
     if not resume:
         return []
+    left_out = [f"resume    not {text}" for text in resume["left_out"]]
+    if not resume["stages"]:
+        return left_out
     if "false-alarm-missing" in resume["lacks"]:
-        return [f"resume    {', '.join(resume['stages'])}: if it was a false alarm: orchestrator false-alarm --reason TEXT"]
+        how = "if it was a false alarm: orchestrator false-alarm --reason TEXT"
+        return [f"resume    {', '.join(resume['stages'])}: {how}", *left_out]
     how = f"not now ({', '.join(resume['lacks'])})" if resume["lacks"] else "orchestrator stage plan resume"
-    return [f"resume    {', '.join(resume['stages'])}: until {resume['until']}: {how}"]
+    return [f"resume    {', '.join(resume['stages'])}: until {resume['until']}: {how}", *left_out]
 
 
 def waived(found: dict[str, Any]) -> list[str]:

@@ -31,9 +31,10 @@ _UNDER_WAY = frozenset({StageState.APPLYING, StageState.VERIFYING, StageState.OB
 @dataclass(frozen=True)
 class Outlook:
     """Whether a resumption is possible. `until`: how long one can be applied, once the false alarm is declared. `stages`: what
-    was open. `lacks` holds all of it back."""
+    was open, without what is left out whatever the planner says (`left_out`: each with why). `lacks` holds all of it back."""
 
     stages: tuple[str, ...]
+    left_out: tuple[str, ...]
     until: datetime | None
     lacks: tuple[Unmet, ...]
 
@@ -106,15 +107,20 @@ def outlook(state: SiteState, now: datetime) -> Outlook | None:
     if state.ratified is None or state.ratified.policy.resume is None or state.last_cutoff is None:
         return None
     alarm = state.false_alarm
-    stages = [item.stage for item in candidates(state)] if alarm is not None else _interrupted_last(state)
-    return Outlook(tuple(stages), until(state), tuple(unmet(state, now))) if stages and not (alarm is not None and alarm.used) else None
+    items = candidates(state) if alarm is not None else _interrupted_last(state)
+    if not items or (alarm is not None and alarm.used):
+        return None
+    lacking = {item.stage: lack_of(state, item, now) for item in items}
+    stages = tuple(name for name, why in lacking.items() if not why)
+    left_out = tuple(f"{name}: {why}" for name, why in lacking.items() if why)
+    return Outlook(stages, left_out, until(state), tuple(unmet(state, now)))
 
 
-def _interrupted_last(state: SiteState) -> list[str]:
+def _interrupted_last(state: SiteState) -> tuple[Interrupted, ...]:
     """What the last cut-off closed, before anybody has said what it was."""
     last = state.last_cutoff.epoch if state.last_cutoff is not None else 0
     found = [item for item in state.interrupted.values() if item.epoch == last and state.stage(item.stage).state is StageState.SUSPENDED]
-    return [item.stage for item in sorted(found, key=lambda item: (item.opened_at, item.planned_seq))]
+    return tuple(sorted(found, key=lambda item: (item.opened_at, item.planned_seq)))
 
 
 def resumed_by(state: SiteState, stage: str) -> bool:

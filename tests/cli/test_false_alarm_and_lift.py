@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.cli.stage_next import resume as as_next
 from orchestrator.cli.status import resumable
 from tests.api.state_directory import cut_off_in
 
@@ -39,10 +40,14 @@ def test_what_people_type_after_a_false_alarm_and_before_a_lift(tmp_path: Path) 
 
 def test_status_says_what_one_vote_could_resume_and_until_when() -> None:
     assert resumable({"resume": None}) == []
-    resume = {"stages": ["P0-lifelines", "P1-inbound-mail"], "until": None, "lacks": ["false-alarm-missing"]}
+    resume = {"stages": ["P0-lifelines", "P1-inbound-mail"], "left_out": [], "until": None, "lacks": ["false-alarm-missing"]}
     assert resumable({"resume": resume}) == [
         "resume    P0-lifelines, P1-inbound-mail: if it was a false alarm: orchestrator false-alarm --reason TEXT"
     ]
     declared = {**resume, "until": "2026-06-24T20:00:00+00:00", "lacks": []}
     assert resumable({"resume": declared})[0].endswith("until 2026-06-24T20:00:00+00:00: orchestrator stage plan resume")
     assert "not now (indicator-open)" in resumable({"resume": {**declared, "lacks": ["indicator-open"]}})[0]
+    left_out = {**declared, "stages": [], "left_out": ["P0-lifelines: not all of its plan was open: ecmo with sister"]}
+    assert resumable({"resume": left_out}) == ["resume    not P0-lifelines: not all of its plan was open: ecmo with sister"]
+    assert "can be resumed as it was" in as_next(left_out)[0]
+    assert "not that way: P0-lifelines: not all" in as_next(left_out)[1]

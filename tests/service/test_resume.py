@@ -12,6 +12,7 @@ from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
 from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
+from orchestrator.domain.resumption import outlook
 from orchestrator.domain.stage_names import RESUME
 from orchestrator.domain.stages import StageState
 from orchestrator.errors import NotAllowed, Refused, UnknownName
@@ -316,8 +317,18 @@ def test_a_partner_who_was_closed_alone_keeps_the_stage_out() -> None:
     body = {"reason": "an indicator there", "conversations": [list(pair)]}
     reopening.log.append([NewEvent(E.STAGE_NARROWED, stamp(reopening.clock.now()), "rssi", body, LIFELINES)])
     reopening.cut()
+    alone = f"{LIFELINES}: not all of its plan was open: {pair[0]} with {pair[1]}"
+    assert outlooks(reopening) == ((), (alone,)), "nobody is told before that it could be resumed"
     declare(reopening)
+    assert outlooks(reopening) == ((), (alone,))
     with pytest.raises(Refused) as refusal:
         reopening.stages.plan("eng-1", RESUME)
     assert refusal.value.rule == "nothing-to-resume"
     assert f"{pair[0]} with {pair[1]}" in str(refusal.value)
+
+
+def outlooks(reopening: Reopening) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What status, `stage next` and the answer to the false alarm say of it."""
+    found = outlook(reopening.stages.state(), reopening.clock.now())
+    assert found is not None
+    return found.stages, found.left_out
