@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.stages import RUNNING, StageState
-from orchestrator.domain.state import SiteState
 from orchestrator.service.collaborators import Collaborators
-from orchestrator.service.fencing import fence
 from orchestrator.service.journal import Journal
 from orchestrator.service.reverting import revert
 
 AFTER_S = 30.0  # how long nothing runs it before it is taken up, and before it is taken up once more
 WHY = "its run ended without saying how: what was not verified is closed"
-_NO_OUTCOME = frozenset({DeviceStepState.INTENDED, DeviceStepState.SENT, DeviceStepState.UNKNOWN})
 
 
 @dataclass
@@ -54,22 +50,9 @@ class Abandoned:
         if on_its_way is not None:
             on_its_way()
             return
-        state = self.journal.state()
-        if state.stage(stage).state not in RUNNING:
+        now = self.journal.state().stage(stage).state
+        if now not in RUNNING:
             return  # a cut-off or a person was faster
-        if state.stage(stage).state is not StageState.REVERTING:
+        if now is not StageState.REVERTING:
             self.journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(E.STAGE_REVERTING, {"reason": WHY}, stage=stage)])
-        self._fence(_without_outcome(state, stage))
         revert(self.collaborators, self.journal, stage)
-
-    def _fence(self, names: list[str]) -> None:
-        """What was sent to them and may still arrive opens nothing from now on."""
-        if names:
-            body = {"epoch": self.collaborators.raise_epoch(self.journal.state().epoch), "why": "unknown", "devices": names}
-            self.journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(E.EPOCH_RAISED, body)])
-            fence(self.collaborators, self.journal, names)
-
-
-def _without_outcome(state: SiteState, stage: str) -> list[str]:
-    """Devices to which something was sent for the stage, and no outcome of it is in the log."""
-    return [name for name, device in state.devices.items() if device.slots and stage in device.pending and device.step in _NO_OUTCOME]

@@ -22,6 +22,7 @@ from orchestrator.ports import DeviceStep
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.deadlines import TimeIsUp, UntilThen, until_then
 from orchestrator.service.device_steps import DeviceSteps, Expectation, without_held
+from orchestrator.service.fencing import fence_what_hangs
 from orchestrator.service.journal import Journal
 
 HOLDS = LETS_THROUGH | {StageState.OBSERVING}
@@ -47,8 +48,13 @@ def to_be_renewed(state: SiteState, status: StageStatus, journal: Journal) -> li
 def renew(collaborators: Collaborators, journal: Journal, stage: str) -> None:
     """Raises DeviceError for a device that cannot be read or refuses: it closes by itself, and this is tried again before."""
     state = journal.state()
-    status, epoch = state.stage(stage), state.epoch
+    status = state.stage(stage)
     parts = to_be_renewed(state, status, journal)
+    # What a device has never answered may still arrive, hours late, and would close as much too late: fenced before another is sent.
+    late_ones = fence_what_hangs(collaborators, journal, stage, [part.device for part in parts])
+    parts = [part for part in parts if part.device not in late_ones]
+    state = journal.state()
+    epoch = state.epoch
 
     def guard() -> None:
         now = journal.state()
@@ -61,7 +67,8 @@ def renew(collaborators: Collaborators, journal: Journal, stage: str) -> None:
     if closed:
         _suspend(journal, stage, closed)
         return
-    unread = [f"{name}: {found}" for name, found in seen.items() if isinstance(found, str)]
+    unread = [f"{name}: {why}" for name, why in late_ones.items()]
+    unread += [f"{name}: {found}" for name, found in seen.items() if isinstance(found, str)]
     known = {name: found for name, found in seen.items() if isinstance(found, Observed)}
     steps.record_found({name: found for name, found in known.items() if state.device(name).step is not DeviceStepState.APPLIED})
     late = {name: _late(state, status, name) for name in known}

@@ -14,6 +14,7 @@ from orchestrator.domain.state import moment
 from orchestrator.errors import NotAllowed, Refused, Stale
 from orchestrator.simulation.device import Fault
 from tests.service.reopening import Reopening, after_the_cut
+from tests.service.test_late_commands import Hangs
 from tests.service.test_windows import Dying, turn, turn_until_dead, types
 
 MAIL = "P1-inbound-mail"
@@ -285,3 +286,27 @@ def test_a_confirm_window_longer_than_a_device_holds_is_as_long_as_it_holds() ->
     reopening.open(MAIL)
     intents = [event.body for event in reopening.log.read() if event.type is E.DEVICE_CHANGE_INTENDED and event.stage == MAIL]
     assert {body["confirm"] for body in intents if body["action"] == "open"} == {DAY_S}
+
+
+def test_a_renewal_that_hung_for_hours_lengthens_nothing() -> None:
+    """The next renewal fences it. When it arrives nobody is there any more, and the device has its own deadline only."""
+    reopening = opened(30 * HOUR, "close")
+    end = moment(reopening.status(MAIL).ends_at)
+    reopening.clock.wait(13 * 3600)
+    hospital = Hangs(reopening, "fw-ext", "confirm")
+    renewal = next(chore for chore in reopening.stages.runner.chores.all if chore.name == "renew deadlines")
+    renewal.do()
+    assert reopening.stages.runner.wait(60)
+    hung, hospital.on_their_way = hospital.on_their_way, []
+    assert hospital.arrives() == [], "the next one comes through"
+    reopening.clock.wait(300)
+    renewal.do()
+    assert reopening.stages.runner.wait(60)
+    assert types(reopening, MAIL)[-1] == "DeadlineRenewed"
+    reopening.clock.time = end - HOUR
+    hospital.on_their_way = hung
+    assert len(hung) == 1
+    assert "epoch" in hospital.arrives()[0]
+    assert is_open(reopening)
+    reopening.clock.time = end
+    assert not is_open(reopening)
