@@ -12,7 +12,8 @@
     │   ├── NotAllowed             your roles do not give this
     │   ├── IllegalTransition      the state machine has no such edge
     │   ├── Stale                  what was planned or voted on has moved
-    │   └── NotActing              another server acts on this log
+    │   ├── NotActing              another server acts on this log
+    │   └── TooMany                you have as many of these as one may have
     ├── Moved                      what a request takes to be so has moved (If-Match)
     ├── AlreadyDone                the request was carried out before
     ├── DeviceError                a device did not do what was asked
@@ -117,6 +118,10 @@ class Stale(Refused):
 
 class NotActing(Refused):
     """Another server acts on this log."""
+
+
+class TooMany(Refused):
+    """You have as many of these as one may have."""
 
 
 class Moved(OrchestratorError):

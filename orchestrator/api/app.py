@@ -17,6 +17,7 @@ from orchestrator.api import (
     routes_drift,
     routes_extensions,
     routes_lift,
+    routes_live,
     routes_next,
     routes_records,
     routes_recuts,
@@ -26,6 +27,7 @@ from orchestrator.api import (
     routes_waivers,
 )
 from orchestrator.service.identity import Identity
+from orchestrator.api.live import Live
 from orchestrator.service.stages import Stages
 
 LARGEST_BODY = 64 * 1024
@@ -52,8 +54,10 @@ def create_app(stages: Stages) -> FastAPI:
     app.state.stages = stages
     app.state.identity = Identity(stages)
     for routes in (
+    app.state.live = Live(lambda: stages.collaborators.log.head().size)
         routes_site,
         routes_stages,
+        routes_live,
         routes_differences,
         routes_records,
         routes_waivers,

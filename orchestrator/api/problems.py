@@ -19,12 +19,14 @@ from orchestrator.errors import (
     NotAuthenticated,
     OrchestratorError,
     Refused,
+    TooMany,
     UnknownName,
 )
 
 STATUS: tuple[tuple[type[OrchestratorError], int, str], ...] = (  # the first that fits; the rule of errors that name none
     (NotAuthenticated, 401, "token"),
     (NotAllowed, 403, "role"),
+    (TooMany, 429, "too-many-streams"),
     (Refused, 409, "illegal-transition"),
     (UnknownName, 404, "not-found"),
     (InputError, 400, "bad-request"),

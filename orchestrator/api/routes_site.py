@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheIdentity, TheStages
+from orchestrator.api.event_query import WantedEvents
+from orchestrator.api.live import Live
 from orchestrator.api.schemas import Challenge, ChallengeRequest, LoginRequest, Token
 from orchestrator.domain import conditions, eligibility
 from orchestrator.domain.making import stamp
@@ -18,11 +20,12 @@ router = APIRouter(prefix="/v1", tags=["site"])
 
 
 @router.get("/health")
-def health(stages: TheStages) -> dict[str, Any]:
+def health(request: Request, stages: TheStages) -> dict[str, Any]:
     """Without a token. `ok` is false when the log cannot be read or a run ended in a way that no rule foresees."""
     state = stages.journal.state()
     failures = [f"{type(failure).__name__}: {failure}" for failure in stages.runner.failures]
     acting = stages.runner.acting
+    live: Live = request.app.state.live
     chores = {chore.name: chore.failure for chore in stages.runner.chores.all if chore.failure}
     return {
         "ok": not failures,
@@ -30,6 +33,7 @@ def health(stages: TheStages) -> dict[str, Any]:
         "ratified": state.ratified is not None,
         "failures": failures,
         "chores": chores,
+        "streams": live.streams,
         "server": acting.name,
         "acts": acting.acts,
         "acting": acting.who or None,
@@ -81,10 +85,12 @@ def people(person: Person, stages: TheStages) -> list[dict[str, Any]]:
 def events(
     person: Person,
     stages: TheStages,
+    wanted: WantedEvents,
     after: Annotated[int, Query(ge=-1, description="the last sequence number that you have")] = -1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """The log, in order. `next` is what to give as `after` for the following page; the same again when there is none."""
     stages.read(person)
-    found = [views.event(event) for event in islice(stages.collaborators.log.read(after + 1), limit)]
+    fitting = filter(wanted.fits, stages.collaborators.log.read(after + 1))
+    found = [views.event(event) for event in islice(fitting, limit)]
     return {"events": found, "next": found[-1]["seq"] if found else after}

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from orchestrator.api.app import create_app
+    from orchestrator.api.serving import Server
     from orchestrator.wiring import reopening
 
     state = state_directory()
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))  # uvicorn raises it again when it has stopped: the rest is ours
     print(f"serving on {where}", flush=True)
     try:
-        uvicorn.Server(config).run(sockets=[made])
+        Server(config, app).run(sockets=[made])
     finally:
         made.close()
         if not arguments.listen:

@@ -101,6 +101,7 @@ RULES: Mapping[str, str] = {
     "unavailable": "The log cannot be read or written: nothing can be opened, the emergency cut-off still works.",
     "internal": "Something is wrong on the server; its own log says what.",
 }
+    "too-many-streams": "One person has at most 8 streams of live events open, a server 128.",
 
 
 def base(rule: str) -> str:

@@ -14,6 +14,7 @@ import uvicorn
 
 from orchestrator.adapters import sshsig
 from orchestrator.api.app import create_app
+from orchestrator.api.serving import Server
 from orchestrator.cli.serve import unix_socket
 from orchestrator.domain.statement import NAMESPACE as VOTES
 from orchestrator.service.identity import NAMESPACE
@@ -25,8 +26,8 @@ Json = Mapping[str, Any]
 class Api:
     """`login` first; then `get` and `post` as that person. Answers are httpx responses."""
 
-    def __init__(self, http: httpx.Client, reopening: Reopening) -> None:
-        self.http, self.reopening = http, reopening
+    def __init__(self, http: httpx.Client, reopening: Reopening, socket: str = "") -> None:
+        self.http, self.reopening, self.socket = http, reopening, socket
         self.tokens: dict[str, str] = {}
 
     def login(self, person: str, *, key: str | None = None, namespace: str = NAMESPACE) -> httpx.Response:
@@ -63,12 +64,13 @@ def api_on(reopening: Reopening) -> Iterator[Api]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "api.sock"
         listening = unix_socket(path)
-        server = uvicorn.Server(uvicorn.Config(create_app(reopening.stages), log_level="critical", ws="none", timeout_graceful_shutdown=5))
+        app = create_app(reopening.stages)
+        server = Server(uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=5), app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
             with httpx.Client(base_url="http://orchestrator", transport=httpx.HTTPTransport(uds=str(path)), timeout=60) as http:
-                yield Api(http, reopening)
+                yield Api(http, reopening, str(path))
         finally:
             server.should_exit = True
             thread.join(30)
