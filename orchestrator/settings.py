@@ -4,7 +4,9 @@ Standard library only, and no I/O at import: the emergency command reads this fi
 
 Environment: ORCHESTRATOR_STATE (state directory, default /var/lib/orchestrator), ORCHESTRATOR_INVENTORY (default
 inventory/valmont.yml), ORCHESTRATOR_POLICY (default policies/valmont), ORCHESTRATOR_LIMITS (openings at a time per
-platform, `frr=4,nftables=32`; default in `adapters/device_turns.py`), ORCHESTRATOR_DEBUG (1: tracebacks).
+platform, `frr=4,nftables=32`; default in `adapters/device_turns.py`), ORCHESTRATOR_LOG (`postgresql://ROLE@HOST/DATABASE`,
+without a password; default: what `log.location` in the state directory remembers, else `sqlite`, a file of that directory),
+ORCHESTRATOR_DEBUG (1: tracebacks).
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ class StateDirectory:
     def log_head(self) -> Path:
         """The log's head, kept outside the database."""
         return self.root / "log.head"
+
+    @property
+    def log_location(self) -> Path:
+        """The address of the log, where it is not in this directory."""
+        return self.root / "log.location"
 
     @property
     def volatile(self) -> Path:
@@ -132,3 +139,8 @@ def policy_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 def device_limits(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("ORCHESTRATOR_LIMITS", "")
+
+
+def log_setting(environ: Mapping[str, str] = os.environ) -> str:
+    """Where the log is, as it was said; empty when it was not. `wiring_log` looks further."""
+    return environ.get("ORCHESTRATOR_LOG", "").strip()

@@ -12,9 +12,6 @@ from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.adapters.known_hosts import read_known_hosts
 from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.spool import Spool
-from orchestrator.adapters.sqlite_lease import SqliteLease
-from orchestrator.adapters.sqlite_log import SqliteLog
-from orchestrator.adapters.sqlite_volatile import SqliteVolatile
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.adapters.text_archive import TextArchive
 from orchestrator.domain.network import Device, Platform
@@ -25,6 +22,7 @@ from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Stages
 from orchestrator.settings import StateDirectory, device_limits
 from orchestrator.wiring_hospital import dialect_named, simulation, surroundings_named
+from orchestrator.wiring_log import lease_for, open_log, volatile_for
 from orchestrator.wiring_recut import emergency_command
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"
@@ -43,7 +41,8 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         address = str(device.management)
         return Target(device.name, device.platform.value, address, device.user, hosts.get(address, ()))
 
-    log, spool = SqliteLog(state.log, head_file=state.log_head), Spool(state.spool, state.spool_fallback)
+    log, spool = open_log(state), Spool(state.spool, state.spool_fallback)
+    server = server or socket.gethostname()
     files = CutoffFiles(state.root, state.elsewhere)
     spool.allocate()  # in peacetime, when there is room
     spool.merge_into(log)
@@ -60,9 +59,9 @@ def reopening(state: StateDirectory, server: str = "") -> Stages:
         start_cutoff=emergency_command(state),
         archive=TextArchive(state.site_rules).keep,
         masking=Masking(_key_lines(state)),
-        lease=SqliteLease(state.log),
-        volatile=SqliteVolatile(state.volatile),
-        server=server or socket.gethostname(),
+        lease=lease_for(state, server),
+        volatile=volatile_for(state, server),
+        server=server,
         surroundings_for=surroundings_named,
         take_in=lambda: spool.holds_something() and spool.merge_into(log),
     )

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.cutoff_files import CutoffFiles
 from orchestrator.domain.pack import NAMESPACE
-from orchestrator.errors import NotAuthenticated, OrchestratorError
+from orchestrator.errors import LogUnavailable, NotAuthenticated, OrchestratorError
 from orchestrator.ports import Credential, Target
+from orchestrator.service.cutoff_record import INTENT_WAITS_S
 from orchestrator.service.cutoff_surroundings import Surroundings
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
 from orchestrator.wiring_hospital import dialect_named, simulation
+from orchestrator.wiring_log import open_log, postgres_url
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import NewEvent
     from orchestrator.domain.policy import Policy
     from orchestrator.ports import Devices, Log, Probes
 
+POSTGRES_INTENT_WAITS_S = 2.0  # its writer is a process of its own, which has to start; no packet waits for it
+
 
 def emergency_surroundings(
     state: StateDirectory, *, elapsed: Callable[[], float], pack: Path | None = None, ask_name: Callable[[], str] = str
 ) -> Surroundings:
     """Everything that a cut-off touches, none of it opened yet."""
+    log, merge, intent_waits_s = _record_of(state)
     named = [(f"pack {pack}", pack)] if pack else []
     return Surroundings(
         candidates=(*named, ("cut pack", state.cut_pack), ("previous cut pack", state.previous_cut_pack)),
@@ -36,9 +41,10 @@ def emergency_surroundings(
         devices=_once(lambda: emergency_devices(state)),
         probes=lambda body: emergency_probes(state, body),
         dialect=dialect_named,
-        log=lambda: open_log(state),
+        log=log,
         spool=lambda events: spool(state, events),
-        merge=lambda: merge_spool(state),
+        intent_waits_s=intent_waits_s,
+        merge=merge,
         files=CutoffFiles(state.root, state.elsewhere),
         now=lambda: datetime.now(UTC),
         elapsed=elapsed,
@@ -138,18 +144,38 @@ def policy_on_disk() -> Policy | None:
         return None
 
 
-def open_log(state: StateDirectory) -> Log:
-    from orchestrator.adapters.sqlite_log import SqliteLog
+def _record_of(state: StateDirectory) -> tuple[Callable[[], Log], Callable[[], int], float]:
+    """How the log is opened, how what went to the spool gets into it, and how long the intent waits for it. Nothing waits for a
+    server that is known to be away."""
+    try:
+        url = postgres_url(state)
+    except OrchestratorError:  # whoever opens the log is told; the events are spooled
+        url = ""
+    if not url:
+        return (lambda: open_log(state)), (lambda: merge_spool(state)), INTENT_WAITS_S
+    from orchestrator.adapters.postgres_writer import PostgresWriter
 
-    return SqliteLog(state.log, head_file=state.log_head)
+    writers: list[PostgresWriter] = []
+
+    def log() -> Log:
+        writers.append(PostgresWriter(url, state.log_head))
+        return writers[-1]
+
+    def merge() -> int:
+        for writer in writers:
+            writer.end()  # nothing is appended behind the back of the merge
+            if writer.failed:
+                raise LogUnavailable(writer.failed)
+        return merge_spool(state)
+
+    return log, merge, POSTGRES_INTENT_WAITS_S
 
 
 def merge_spool(state: StateDirectory) -> int:
     """How many events went from the spool into the log, marked as late. Raises LogUnavailable, LogBroken."""
     from orchestrator.adapters.spool import Spool
-    from orchestrator.adapters.sqlite_log import SqliteLog
 
-    with SqliteLog(state.log, head_file=state.log_head) as log:
+    with open_log(state) as log:
         return Spool(state.spool, state.spool_fallback).merge_into(log)
 
 

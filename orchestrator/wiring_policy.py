@@ -13,7 +13,6 @@ from orchestrator.adapters.pack_file import keep_pack
 from orchestrator.adapters.site_files import SiteFiles, read_checked
 from orchestrator.adapters.site_key import load_or_create_site_key
 from orchestrator.adapters.spool import Spool
-from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.adapters.sshsig import SshSignatures
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.making import stamp
@@ -24,6 +23,7 @@ from orchestrator.service.pack_making import DialectFor, make_pack
 from orchestrator.service.ratify import Ratification, in_force
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
 from orchestrator.wiring_hospital import dialect_named
+from orchestrator.wiring_log import log_is_there, open_log
 
 
 class UtcClock:
@@ -37,7 +37,7 @@ def ratification(state: StateDirectory, *, dialects: DialectFor = dialect_named)
     """Raises EnvironmentMissing for a state directory without `allowed_signers`, or a site key that cannot be used."""
     key = load_or_create_site_key(state.site_key).private
     return Ratification(
-        log=SqliteLog(state.log, head_file=state.log_head),
+        log=open_log(state),
         clock=UtcClock(),
         signatures=lambda text: SshSignatures(text, key),
         allowed_signers=_allowed_signers(state.allowed_signers),
@@ -64,8 +64,8 @@ class Read:
 def read_ratified(state: StateDirectory) -> Read:
     """What the log says is in force. Raises Refused (rule `not-ratified`)."""
     found = None
-    if state.log.exists():
-        with SqliteLog(state.log, head_file=state.log_head, read_only=True) as log:
+    if log_is_there(state):
+        with open_log(state, read_only=True) as log:
             found = in_force(log)
     if found is None:
         raise Refused(

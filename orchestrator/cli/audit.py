@@ -1,4 +1,4 @@
-"""`orchestrator audit`: export the log, verify an export, read the log.
+"""`orchestrator audit`: export the log, verify an export, read the log; print the tables of one in PostgreSQL.
 
 `verify` answers with an exit code of its own: 0 genuine, 1 consistent but not anchored, 2 broken, 3 bad command line.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.cli import exit_codes
 from orchestrator.errors import InputError
 from orchestrator.settings import StateDirectory, inventory_path, policy_path, state_directory
+from orchestrator.wiring_log import log_is_there, open_log
 
 _BROKEN = 2  # as `audit verify` says it
 
@@ -47,6 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     log.add_argument("--start", type=int, default=0, metavar="SEQ", help="begin with this event")
     log.add_argument("--json", action="store_true", help="as in events.jsonl")
     log.set_defaults(func=run_log)
+    schema = verbs.add_parser("schema", help="print what the owner of a PostgreSQL database runs once, before the log is in it")
+    schema.add_argument("--role", required=True, metavar="NAME", help="the account that writes the log: SELECT and INSERT, no more")
+    schema.set_defaults(func=run_schema)
     for parser in (export, log):
         parser.add_argument("--state", default=argparse.SUPPRESS, metavar="DIR", help="state directory")
 
@@ -56,7 +60,6 @@ def run_export(arguments: argparse.Namespace) -> int:
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.adapters.site_key import load_or_create_site_key
     from orchestrator.adapters.spool import Spool
-    from orchestrator.adapters.sqlite_log import SqliteLog
     from orchestrator.adapters.sshsig import SshSignatures
     from orchestrator.export.bundle import About, Material, create_export
 
@@ -67,7 +70,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     key = load_or_create_site_key(state.site_key)
     signers = state.allowed_signers.read_text(encoding="utf-8") if state.allowed_signers.exists() else ""
     material = Material(key.public_line, signers, _attachments(inventory, policy))
-    with SqliteLog(state.log, head_file=state.log_head) as log:
+    with open_log(state) as log:
         merged = Spool(state.spool, state.spool_fallback).merge_into(log)
         made = create_export(log, SshSignatures(signers, key.private), arguments.out, about, material, clock=SystemClock(), at=arguments.at)
     if arguments.json:
@@ -92,7 +95,6 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 def run_log(arguments: argparse.Namespace) -> int:
     """Prints the events; a broken log as far as it goes, and says where it breaks."""
-    from orchestrator.adapters.sqlite_log import SqliteLog
     from orchestrator.domain.canonical import canonical
     from orchestrator.domain.events import exported
     from orchestrator.domain.plain_text import shown
@@ -100,7 +102,7 @@ def run_log(arguments: argparse.Namespace) -> int:
 
     state = _state(arguments)
     _require_log(state)
-    with SqliteLog(state.log, head_file=state.log_head, read_only=True) as log:
+    with open_log(state, read_only=True) as log:
         for event in log.read(arguments.start):
             if arguments.json:
                 print(canonical(exported(event)).decode("utf-8"))
@@ -112,8 +114,16 @@ def run_log(arguments: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
+def run_schema(arguments: argparse.Namespace) -> int:
+    """Prints SQL; connects to nothing."""
+    from orchestrator.adapters.postgres_schema import setup
+
+    print(setup(arguments.role), end="")
+    return exit_codes.OK
+
+
 def _require_log(state: StateDirectory) -> None:
-    if not state.log.exists():
+    if not log_is_there(state):
         raise InputError(f"there is no log in {state.root}", advice="give --state, or set ORCHESTRATOR_STATE")
 
 

@@ -18,6 +18,7 @@ from orchestrator.cli.time_text import of_end
 from orchestrator.domain.plain_text import shown
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import StateDirectory, state_directory
+from orchestrator.wiring_log import log_is_there, open_log
 
 if TYPE_CHECKING:
     from orchestrator.domain.state import SiteState
@@ -51,18 +52,17 @@ def status(state: StateDirectory) -> dict[str, Any]:
         if cutoff["outcome"] == "running" and not Path(f"/proc/{cutoff['pid']}").exists():
             cutoff["outcome"] = "interrupted"
         found.update(last_cutoff=cutoff, posture=_POSTURES.get(cutoff["outcome"], "partially-isolated"), posture_from="progress file")
-    if state.log.exists():
+    if log_is_there(state):
         found.update(_from_log(state, cutoff))
     return found
 
 
 def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str, Any]:
-    from orchestrator.adapters.sqlite_log import SqliteLog
     from orchestrator.api.views_windows import all_ends, recut
     from orchestrator.domain.folding import fold
 
     try:
-        with SqliteLog(state.log, read_only=True) as log:
+        with open_log(state, read_only=True) as log:
             site = fold(log.read())
             events = log.head().size
             broken = str(log.broken) if log.broken else ""

@@ -91,11 +91,11 @@ class Cutoff:
 
     def _intend(self) -> None:
         from orchestrator.service.cutoff_events import Events
-        from orchestrator.service.cutoff_record import INTENT_WAITS_S, Recorder
+        from orchestrator.service.cutoff_record import Recorder
 
         self._recorder = Recorder(self._around.log, self._around.spool)
         self._events = Events(self._epoch, self._around.now, rehearsal=self._verdict.rehearsal)
-        self._recorder.record(self._events.ordered(self._verdict, [cut.device for cut in self._cuts]), within_s=INTENT_WAITS_S)
+        self._recorder.record(self._events.ordered(self._verdict, [cut.device for cut in self._cuts]), within_s=self._around.intent_waits_s)
 
     # 5: the layer
 
@@ -241,14 +241,17 @@ class Cutoff:
         take = self._around.merge
         if where != "spool" or take is None:
             return where
-        merged = threading.Event()
+        ended, merged = threading.Event(), list[object]()
 
         def merge() -> None:
-            take()
-            merged.set()
+            try:
+                merged.append(take())
+            finally:
+                ended.set()  # a log that is known to be away is not waited for
 
         _in_background(merge)
-        return "log" if merged.wait(MERGE_WAITS_S) else where
+        ended.wait(MERGE_WAITS_S)
+        return "log" if merged else where
 
     def _warn(self, warning: str) -> None:
         if warning not in self._verdict.warnings:

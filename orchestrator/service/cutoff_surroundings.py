@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.service.cutoff_lay import LAY_DEADLINE_S, WAVE_WAITS_S
+from orchestrator.service.cutoff_record import INTENT_WAITS_S
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,6 +65,7 @@ class Surroundings:
     files: Files
     now: Callable[[], datetime]
     elapsed: Callable[[], float]  # seconds since the command was started
+    intent_waits_s: float = INTENT_WAITS_S  # after that the intent goes to the spool; the cut goes on meanwhile
     merge: Callable[[], object] | None = None  # what was spooled into the log, as late; raises when the log still cannot be written
     wait: Callable[[float], object] = time.sleep
     ask_name: Callable[[], str] = str  # called once, after the cut; bounded by itself; empty for no answer

@@ -1,9 +1,10 @@
-"""The contract of `ports.Lease`, held by the durable one and by its double; then what only processes can show."""
+"""The contract of `ports.Lease`, held by the durable ones and by their double; then what only processes can show."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.memory_lease import MemoryLease
+from orchestrator.adapters.postgres_lease import PostgresLease
 from orchestrator.adapters.sqlite_lease import SqliteLease
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.errors import LogUnavailable
@@ -28,16 +30,28 @@ class Two:
     end: Callable[[], None]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Two]:
     if request.param == "memory":
         lease = MemoryLease()
         yield Two(lease, lease, lease.end)
         return
-    SqliteLog(tmp_path / "log.sqlite").close()
-    one, other = SqliteLease(tmp_path / "log.sqlite"), SqliteLease(tmp_path / "log.sqlite")
+    one: SqliteLease | PostgresLease
+    other: SqliteLease | PostgresLease
+    if request.param == "postgres":
+        url = request.getfixturevalue("database")
+        one, other = PostgresLease(url, grace_s=0), PostgresLease(url, grace_s=0)
+    else:
+        SqliteLog(tmp_path / "log.sqlite").close()
+        one, other = SqliteLease(tmp_path / "log.sqlite"), SqliteLease(tmp_path / "log.sqlite")
+
+    def end() -> None:
+        one.close()
+        while (seen := other.seen()) is not None and not seen.gone:
+            time.sleep(0.01)  # PostgreSQL ends a session a moment after its connection
+
     try:
-        yield Two(one, other, one.close)
+        yield Two(one, other, end)
     finally:
         one.close()
         other.close()

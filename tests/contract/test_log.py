@@ -1,4 +1,4 @@
-"""The contract of `ports.Log`, held by the durable log and by its double; then what only the durable one promises."""
+"""The contract of `ports.Log`, held by the durable logs and by their double; then what only the one in a file promises."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.memory_log import MemoryLog
+from orchestrator.adapters.postgres_log import PostgresLog
 from orchestrator.adapters.spool import Spool
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.domain import merkle
@@ -33,10 +34,14 @@ def said(number: int, **body: object) -> NewEvent:
     return NewEvent(EventType.LOGBOOK_ENTERED, AT, "alice", {"number": number, **body})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "memory":
         yield MemoryLog()
+        return
+    if request.param == "postgres":
+        with PostgresLog(request.getfixturevalue("database"), tmp_path / "log.head") as shared:
+            yield shared
         return
     with SqliteLog(tmp_path / "log.sqlite") as durable:
         yield durable
@@ -136,7 +141,7 @@ def test_the_double_can_be_unavailable() -> None:
         log.append([said(0)])
 
 
-# Only the durable one
+# Only the one in a file (that in PostgreSQL: test_postgres_log.py)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The contract of `ports.Volatile`, held by the stored one and by its double."""
+"""The contract of `ports.Volatile`, held by the stored ones and by their double."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.memory_volatile import MemoryVolatile
+from orchestrator.adapters.postgres_volatile import PostgresVolatile
 from orchestrator.adapters.sqlite_volatile import SqliteVolatile
 from orchestrator.errors import LogUnavailable
 from orchestrator.ports import Volatile
@@ -18,14 +19,20 @@ NOW = datetime(2026, 6, 25, 8, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=15)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Volatile, Volatile]]:
     """The store, as two servers of one log reach it."""
     if request.param == "memory":
         both = MemoryVolatile()
         yield both, both
         return
-    one, other = SqliteVolatile(tmp_path / "volatile.sqlite"), SqliteVolatile(tmp_path / "volatile.sqlite")
+    one: SqliteVolatile | PostgresVolatile
+    other: SqliteVolatile | PostgresVolatile
+    if request.param == "postgres":
+        url = request.getfixturevalue("database")
+        one, other = PostgresVolatile(url), PostgresVolatile(url)
+    else:
+        one, other = SqliteVolatile(tmp_path / "volatile.sqlite"), SqliteVolatile(tmp_path / "volatile.sqlite")
     try:
         yield one, other
     finally:

@@ -28,7 +28,7 @@ def test_imports_go_down_the_rooms_only() -> None:
 def test_the_emergency_command_imports_nothing_heavy() -> None:
     code = (
         "import sys, orchestrator.cli, orchestrator.cli.cutoff; "
-        "heavy = {'pydantic', 'fastapi', 'ruamel', 'networkx', 'httpx', 'rich', 'ansible_runner'} & set(sys.modules); "
+        "heavy = {'pydantic', 'fastapi', 'ruamel', 'networkx', 'httpx', 'rich', 'ansible_runner', 'psycopg'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
