@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "reisolate": ("orchestrator.cli.reisolate", "close a partner, an application, a zone or a flow again, now; one person"),
     "block": ("orchestrator.cli.block", "put addresses on the block list, now; list it, take them off again"),
     "status": ("orchestrator.cli.status", "posture, last cut-off, device by device"),
+    "watch": ("orchestrator.cli.watch", "follow the log as it is written: stages, devices, votes, checks"),
     "probe": ("orchestrator.cli.probe", "probe from the vantage points; save the baseline that a cut-off compares with"),
     "lab": ("orchestrator.cli.lab", "the rehearsal hospital in network namespaces"),
     "policy": ("orchestrator.cli.policy", "check, ratify and show the policy"),

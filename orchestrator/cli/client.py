@@ -6,6 +6,8 @@ import argparse
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from orchestrator.errors import (
     NotAuthenticated,
     OrchestratorError,
     Refused,
+    TooMany,
     UnknownName,
     UsageError,
 )
@@ -26,7 +29,7 @@ from orchestrator.settings import state_directory
 
 TIMEOUT_S = 60.0
 Json = dict[str, Any]
-_REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused}
+_REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused, 429: TooMany}
 _INPUTS: dict[int, type[InputError]] = {400: UsageError, 404: UnknownName, 413: UsageError, 422: UsageError}
 
 
@@ -65,6 +68,18 @@ class Client:
         if answer.is_success:
             return answer.json()
         raise _error(answer)
+
+    @contextmanager
+    def stream(self, path: str, headers: dict[str, str], query: dict[str, str | list[str]]) -> Iterator[httpx.Response]:
+        """An answer that goes on, for as long as the block lasts; what breaks off in it is EnvironmentMissing too."""
+        try:
+            with self._http.stream("GET", path, headers={"Authorization": f"Bearer {self._token()}", **headers}, params=query) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                yield answer
+        except httpx.TransportError as failure:
+            raise EnvironmentMissing(f"no server answers on {self._where} ({failure})", advice="orchestrator serve") from failure
 
     # --- tokens ---------------------------------------------------------------------------------------------------
 

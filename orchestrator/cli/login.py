@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from orchestrator.cli.client import Client, add_options, show
+from orchestrator.cli.client import Client, Json, add_options, show
 from orchestrator.cli.exit_codes import OK
 from orchestrator.cli.signing import sign
 from orchestrator.errors import UsageError
@@ -26,9 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     person = arguments.person
     if not person:
         raise UsageError("who are you?", advice="--as PERSON, as the policy names you")
-    client = Client(arguments)
-    challenge = client.post("/v1/login/challenge", {"person": person})["challenge"]
-    answer = client.post("/v1/login", {"person": person, "challenge": challenge, "signature": sign(arguments.key, NAMESPACE, challenge)})
-    client.keep_token(person, answer["token"])
+    answer = log_in(Client(arguments), person, arguments.key)
     show(arguments, {"person": person, "expires": answer["expires"]}, f"logged in as {person} until {answer['expires']}")
     return OK
+
+
+def log_in(client: Client, person: str, key: Path) -> Json:
+    """Signs a new challenge and keeps the token; the server's answer."""
+    challenge = client.post("/v1/login/challenge", {"person": person})["challenge"]
+    answer: Json = client.post("/v1/login", {"person": person, "challenge": challenge, "signature": sign(key, NAMESPACE, challenge)})
+    client.keep_token(person, answer["token"])
+    return answer
