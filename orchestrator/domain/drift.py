@@ -20,13 +20,15 @@ from orchestrator.domain.state import DeviceStatus, SiteState, moment
 from orchestrator.errors import Refused
 
 MOST_LINES = 40
+LATE_S = 120  # a device that closes so much later than it was last read to close was told so by somebody else
 _HOLDS = LETS_THROUGH | RUNNING
 
 
 @dataclass(frozen=True)
 class ByTheLog:
-    """What a device should hold. `must` is open; `may` lies there rightly besides. `ends` closes by itself. `layers` are those
-    of its slots, in full; None when no ratified profile defines one of them. `boots`: what it should start with."""
+    """What a device should hold. `must` is open; `may` lies there rightly besides. `ends` closes by itself, after `left_s` where
+    that is known. `layers` are those of its slots, in full; None when no ratified profile defines one of them. `boots`: what it
+    should start with."""
 
     device: str
     slots: Mapping[str, str]
@@ -34,6 +36,7 @@ class ByTheLog:
     must: frozenset[Element]
     may: frozenset[Element]
     ends: frozenset[Element]
+    left_s: Mapping[Element, float]
     released: frozenset[str]
     may_be_released: frozenset[str]
     blocked: tuple[Prefix, ...]
@@ -58,6 +61,7 @@ def by_the_log(state: SiteState, device: DeviceStatus, layers: tuple[Layer, ...]
         must=frozenset(element for name, elements in device.openings.items() if name in holding - over for element in elements),
         may=frozenset(device.opened) | {element for change in pending for element in change.elements},
         ends=device.ending() | {element for change in pending for element in change.elements},
+        left_s=_left(device, now),
         released=released,
         may_be_released=device.released | {port for change in pending for port in change.releases},
         blocked=device.blocked,
@@ -65,6 +69,24 @@ def by_the_log(state: SiteState, device: DeviceStatus, layers: tuple[Layer, ...]
         boots=boots - (device.released & coarse),
         loosened=lifting,
     )
+
+
+def _left(device: DeviceStatus, now: str) -> dict[Element, float]:
+    """By the log, in how many seconds the device closes each element by itself: of several ends the last one counts."""
+    found: dict[Element, float] = {}
+    for name, deadline in device.deadlines.items():
+        left = (moment(deadline.closes_at) - moment(now)).total_seconds()
+        for element in device.openings.get(name, ()):
+            found[element] = max(left, found.get(element, left))
+    return found
+
+
+def without_end(log: ByTheLog, seen: Observed) -> frozenset[Element]:
+    """What is open as approved, and would not close by itself, or not before long after its end."""
+    left = dict(seen.temporary)
+    lasting = set(seen.opened) - left.keys()
+    late = {element for element, seconds in left.items() if seconds > log.left_s.get(element, seconds) + LATE_S}
+    return log.must & log.ends & (lasting | late)
 
 
 def compare(log: ByTheLog, seen: Observed) -> tuple[Deviation, ...]:
@@ -175,10 +197,9 @@ def _open(log: ByTheLog, seen: Observed) -> Iterator[Deviation]:
     if missing := log.must - opened:
         text = f"{len(missing)} openings that were approved are not there: less passes than was approved"
         yield Deviation(Kind.NOT_OPEN, False, text, disappears=_boxes(opened | missing, opened)[1] or _listed(missing))
-    if lasting := (log.must & log.ends & opened) - temporary:
-        yield Deviation(
-            Kind.NO_END, True, f"{len(lasting)} openings have lost their end: they would not close by themselves", _listed(lasting)
-        )
+    if lasting := without_end(log, seen):
+        text = f"{len(lasting)} openings have lost their end: they would not close by themselves, or long after it"
+        yield Deviation(Kind.NO_END, True, text, _listed(lasting))
     if ending := (log.must & temporary) - log.ends:
         text = f"{len(ending)} openings have a deadline that nobody approved: they close by themselves"
         yield Deviation(Kind.ENDS, False, text, disappears=_listed(ending))

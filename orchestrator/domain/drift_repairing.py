@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from orchestrator.domain.drift import ByTheLog, losing, suspended_by
+from orchestrator.domain.drift import ByTheLog, losing, suspended_by, without_end
 from orchestrator.domain.drift_status import Deviation, Kind
 from orchestrator.domain.layer import DeviceChange, Element, Layer, Observed, Opening
 from orchestrator.domain.network import Prefix
@@ -51,7 +51,7 @@ def repair_of(
         cannot.append("no ratified profile defines a slot of it: cut it off again (orchestrator cutoff)")
         lays = False
     suspends: list[str] = list(suspended_by(state, log.device)) if lays else []
-    extra, lasting = _extra(log, seen), _without_end(log, seen) if Kind.NO_END in kinds else frozenset()
+    extra, lasting = _extra(log, seen), without_end(log, seen) if Kind.NO_END in kinds else frozenset()
     guards = _guards(log, seen) if Kind.GUARD_OPEN in kinds else ()
     closes = None
     if not lays and (lasting or guards or (extra and Kind.OPEN in kinds)):
@@ -112,10 +112,6 @@ def unconfirmed(log: ByTheLog, seen: Observed, leaving: Collection[Element] = ()
 
 def _extra(log: ByTheLog, seen: Observed) -> frozenset[Element]:
     return frozenset({*seen.opened, *(element for element, _ in seen.temporary)} - log.may)
-
-
-def _without_end(log: ByTheLog, seen: Observed) -> frozenset[Element]:
-    return frozenset((log.must & log.ends & set(seen.opened)) - {element for element, _ in seen.temporary})
 
 
 def _guards(log: ByTheLog, seen: Observed) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
@@ -17,6 +18,7 @@ from orchestrator.errors import NotAllowed, Stale, UnknownName
 from orchestrator.simulation.device import Fault, SimulatedDevice
 from tests.service.reopening import Reopening, after_the_cut
 from tests.service.test_execution import LIFELINES, MAIL, held
+from tests.service.test_expiry import opened as opened_until
 
 BY_HAND = Element(source=ip_network("198.51.100.99/32"), destination=ip_network("10.20.11.20/32"), protocol=6, ports=(22, 22))
 TOLD = "198.51.100.99/32 → 10.20.11.20/32 tcp/22"
@@ -213,7 +215,32 @@ def test_a_device_at_a_newer_epoch_was_cut_without_this_log_and_ours_goes_beyond
     assert look(reopening).found == ()
 
 
-def test_an_opening_that_lost_its_end_and_one_that_got_one() -> None:
+@pytest.mark.parametrize("later_s", [None, 7 * 86_400, 300])
+def test_an_opening_that_lost_its_end_or_got_a_later_one_is_closed_and_its_stage_suspended(later_s: int | None) -> None:
+    """Somebody on the device has made lasting, or longer, what was approved until a time."""
+    reopening = opened_until(timedelta(hours=10), "close")
+    assert look(reopening).found == ()
+    reopening.clock.wait(3600)
+    assert look(reopening).found == (), "an hour later an hour less is left, by the log too"
+    there = machine(reopening)
+    element, ends = next((element, ends) for element, ends in there.opened.items() if ends is not None)
+    there.opened[element] = None if later_s is None else ends + later_s
+    (found,) = look(reopening).found
+    assert (found.kind, found.more, len(found.appears)) == (Kind.NO_END, True, 1)
+    assert f"suspended {MAIL}" in " ".join(repaired(reopening))
+    assert element not in there.opened
+    assert reopening.status(MAIL).state == "suspended"
+    assert reopening.status(LIFELINES).state == "open"
+
+
+def test_a_device_that_closes_as_late_as_its_commands_took_is_as_the_log_says() -> None:
+    reopening = opened_until(timedelta(hours=10), "close")
+    there = machine(reopening)
+    there.opened = {element: None if ends is None else ends + 60 for element, ends in there.opened.items()}
+    assert look(reopening).found == ()
+
+
+def test_an_opening_that_got_an_end_which_nobody_approved_is_less() -> None:
     reopening = opened()
     there = machine(reopening)
     element = next(iter(there.opened))
