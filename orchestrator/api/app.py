@@ -25,6 +25,7 @@ from orchestrator.api import (
     routes_site,
     routes_stages,
     routes_waivers,
+    routes_witnesses,
 )
 from orchestrator.service.identity import Identity
 from orchestrator.api.live import Live
@@ -69,6 +70,7 @@ def create_app(stages: Stages) -> FastAPI:
         routes_reisolations,
         routes_blocks,
         routes_drift,
+        routes_witnesses,
     ):
         app.include_router(routes.router)
     problems.install(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -72,6 +72,19 @@ class StatementText(Wire):
 class VoteRequest(Wire):
     statement: Annotated[str, Field(max_length=4000)]
     signature: Signature
+
+
+class WitnessRequest(Wire):
+    statement: Annotated[str, Field(max_length=20_000)]
+    signature: Signature
+
+
+class WitnessStatementRequest(Wire):
+    partner: Short
+    witness: Short = Field(description="the contact who signs: a person of the policy who speaks for the partner")
+    seen_at: Time
+    saw: Literal["passes", "blocked", "cannot-tell"] = Field(default="cannot-tell", description="of every flow that `flows` does not name")
+    flows: Annotated[dict[Short, Literal["passes", "blocked", "cannot-tell"]], Field(max_length=100)] = Field(default_factory=dict)
 
 
 class DelegationRequest(Wire):

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evidence": ("orchestrator.cli.evidence", "attach evidence to a stage"),
     "attestation": ("orchestrator.cli.attestation", "record attestations of remediation, theirs and ours"),
     "partner": ("orchestrator.cli.partner", "record that a partner has opened their side"),
+    "check": ("orchestrator.cli.check", "what a partner's contact saw of a stage from their side, signed by them"),
     "monitor": ("orchestrator.cli.monitor", "record what a monitor says"),
     "care": ("orchestrator.cli.care", "probe whether care goes on, and record it"),
     "waiver": ("orchestrator.cli.waiver", "request, grant and end waivers of gates"),

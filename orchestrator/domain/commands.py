@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.domain.attestations import AttestationState, Way
 from orchestrator.domain.plan import Plan
@@ -87,6 +88,19 @@ class SayPartnerReady(Command):
     partner: str
     ready: bool
     note: str = ""
+
+
+@dataclass(frozen=True)
+class HandInWitness(Command):
+    """What a partner's contact has signed. `signer` is whose key it is, verified; `root_then` the root of our log at the size
+    that the statement names; `began` when the stage began to open (None: it has not)."""
+
+    stage: str
+    statement: str
+    signature: str
+    signer: str
+    root_then: str | None
+    began: datetime | None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Verb(StrEnum):
     EVIDENCE = "evidence"
     ATTESTATION = "attestation"
     PARTNER_READY = "partner-ready"
+    WITNESS = "witness"
     MONITOR_REPORT = "monitor-report"
     CARE = "care"
     WAIVER = "waiver"
@@ -52,6 +53,7 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.EVIDENCE: _DECIDING,
     Verb.ATTESTATION: frozenset({_COMMANDER, _OFFICER}),
     Verb.PARTNER_READY: _DECIDING,
+    Verb.WITNESS: _DECIDING,  # handing in what a partner's contact has signed
     Verb.MONITOR_REPORT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
     Verb.CARE: _DECIDING,
     Verb.WAIVER: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons

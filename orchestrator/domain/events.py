@@ -34,6 +34,7 @@ class EventType(StrEnum):
     EVIDENCE_ATTACHED = "EvidenceAttached"
     ATTESTATION_RECORDED = "AttestationRecorded"
     PARTNER_READY = "PartnerReady"
+    PARTNER_WITNESSED = "PartnerWitnessed"  # what a partner's contact saw of a stage from their side, with their signature
     MONITOR_REPORTED = "MonitorReported"
     WAIVER_REQUESTED = "WaiverRequested"
     WAIVER_GRANTED = "WaiverGranted"

@@ -10,7 +10,7 @@ from orchestrator.domain.attestations import AttestationState
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.probes import Check, Purpose
-from orchestrator.domain.state import Attestation, CareResult, Evidence, MonitorReport, PartnerReadiness, SiteState, moment
+from orchestrator.domain.state import Attestation, CareResult, Evidence, MonitorReport, PartnerReadiness, SiteState, Witnessed, moment
 from orchestrator.domain.waivers import Waiver
 
 _WORST_LAST = (Check.SUCCESSFUL, Check.INCONCLUSIVE, Check.FAILED)
@@ -44,6 +44,16 @@ def _partner_ready(state: SiteState, event: Event) -> SiteState:
     body = event.body
     said = PartnerReadiness(body["partner"], body["ready"], body.get("note", ""), event.actor, event.at, event.seq, _rehearsal(event))
     return replace(state, readiness={**state.readiness, said.partner: said})
+
+
+def _partner_witnessed(state: SiteState, event: Event) -> SiteState:
+    body = event.body
+    seen = tuple((one["flow"], one["service"], one["saw"], one["words"]) for one in body["seen"])
+    found = Witnessed(
+        str(event.stage), body["plan_digest"], body["partner"], body["witness"], seen, body["seen_at"], event.actor, event.at,
+        event.seq, _rehearsal(event),
+    )  # fmt: skip
+    return replace(state, witnessed={**state.witnessed, (found.stage, found.partner): found})
 
 
 def _monitor_reported(state: SiteState, event: Event) -> SiteState:
@@ -102,6 +112,7 @@ RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.EVIDENCE_ATTACHED: _evidence_attached,
     E.ATTESTATION_RECORDED: _attestation_recorded,
     E.PARTNER_READY: _partner_ready,
+    E.PARTNER_WITNESSED: _partner_witnessed,
     E.MONITOR_REPORTED: _monitor_reported,
     E.CHECK_RAN: _check_ran,
     E.WAIVER_REQUESTED: _waiver_requested,

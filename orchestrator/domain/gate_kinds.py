@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.domain import attestations
+from orchestrator.domain import attestations, witnesses
 from orchestrator.domain.attestations import AttestationState, Way
 from orchestrator.domain.gates import (
     AttestationGate,
@@ -21,6 +21,7 @@ from orchestrator.domain.gates import (
     EvidenceGate,
     NoAlertGate,
     PartnerReadyGate,
+    PartnerWitnessGate,
     PredecessorGate,
     SingleGate,
     WindowGate,
@@ -45,6 +46,7 @@ USUALLY: Mapping[str, timedelta] = {
     "evidence": timedelta(days=1),
     "attestation": timedelta(days=3),
     "partner-ready": timedelta(hours=4),
+    "partner-witness": timedelta(hours=4),
     "no-alert": timedelta(hours=4),
     "eradication": timedelta(days=7),
     "care": timedelta(minutes=15),
@@ -180,6 +182,21 @@ def predecessor_lack(state: SiteState, stage: str, open_for: timedelta, now: dat
     return (f"{stage} has not been open for {_text(needed)} yet", "wait", left) if left > timedelta(0) else None
 
 
+def _partner_witness(gate: PartnerWitnessGate, asked: Asked) -> Lack | None:
+    """By the contacts that it names, else that of the conversation's partner; of a stage that opens to nobody itself, those of
+    all that the earlier one opened to. Of several, the worst answer is said."""
+    stage, state = gate.partner_witness, asked.state
+    partners = gate.contacts_of or (witnesses.opened_to(state, stage) if asked.partner is None else (asked.partner,))
+    found = [witnesses.lack_of(state, asked.policy, stage, partner, gate.fresh, asked.now) for partner in partners]
+    if not partners:
+        return _silent(gate, f"{stage} is open to nobody yet", f"open {stage} first")
+    if blocked := next((what for check, what in found if check is Check.FAILED), None):
+        return _lacking(gate, blocked, f"orchestrator check list {stage}")
+    if unsaid := next((what for check, what in found if check is Check.INCONCLUSIVE), None):
+        return _silent(gate, unsaid, f"orchestrator check statement {stage}; its contact signs; orchestrator check witness {stage}")
+    return None
+
+
 def _no_alert(gate: NoAlertGate, asked: Asked) -> Lack | None:
     """Under the rehearsal overlay a shorter period is enough; silence is still inconclusive."""
     overlay = asked.policy.rehearsal
@@ -249,6 +266,7 @@ _KINDS: Mapping[type[SingleGate], Callable[[Any, Asked], Lack | None]] = {
     AttestationGate: _attestation,
     PartnerReadyGate: _partner_ready,
     PredecessorGate: _predecessor,
+    PartnerWitnessGate: _partner_witness,
     NoAlertGate: _no_alert,
     EradicationGate: _eradication,
     CareGate: _care,

@@ -46,6 +46,11 @@ class SingleGate(Model):
         return self.kind
 
     @property
+    def awaited(self) -> str | None:
+        """The stage that must be open before this gate can hold."""
+        return None
+
+    @property
     def may_be_waived(self) -> bool:
         return self.waivable and not self.never_waived
 
@@ -103,6 +108,32 @@ class PredecessorGate(SingleGate):
     @property
     def id(self) -> str:
         return f"predecessor:{self.predecessor}"
+
+    @property
+    def awaited(self) -> str | None:
+        return self.predecessor
+
+
+class PartnerWitnessGate(SingleGate):
+    """A partner's contact has signed that what this earlier stage opened to them passes, as they see it from their side
+    (`orchestrator check witness`). Doubt and silence are inconclusive and hold."""
+
+    kind: ClassVar[str] = "partner-witness"
+
+    partner_witness: StageName
+    """The stage that they have seen."""
+    contacts_of: tuple[Name, ...] = ()
+    """Partners of that stage whose contacts have seen it (none named: the partner that this stage opens to)."""
+    fresh: Duration | None = None
+    """How long ago they may have seen it."""
+
+    @property
+    def id(self) -> str:
+        return f"partner-witness:{self.partner_witness}"
+
+    @property
+    def awaited(self) -> str | None:
+        return self.partner_witness
 
 
 class NoAlertGate(SingleGate):
@@ -194,6 +225,7 @@ KINDS: dict[str, type[Model]] = {
     "attestation": AttestationGate,
     "partner_ready": PartnerReadyGate,
     "predecessor": PredecessorGate,
+    "partner_witness": PartnerWitnessGate,
     "no_alert": NoAlertGate,
     "eradication": EradicationGate,
     "care": CareGate,
@@ -214,6 +246,7 @@ Gate: TypeAlias = Annotated[
     | Annotated[AttestationGate, Tag("attestation")]
     | Annotated[PartnerReadyGate, Tag("partner_ready")]
     | Annotated[PredecessorGate, Tag("predecessor")]
+    | Annotated[PartnerWitnessGate, Tag("partner_witness")]
     | Annotated[NoAlertGate, Tag("no_alert")]
     | Annotated[EradicationGate, Tag("eradication")]
     | Annotated[CareGate, Tag("care")]

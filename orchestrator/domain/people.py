@@ -19,6 +19,8 @@ class Person(Model):
     """What they decide as."""
     owns: tuple[Name, ...] = ()
     """Applications, for application owners."""
+    speaks_for: tuple[Name, ...] = ()
+    """Partners, for a partner's contact: whose sight of an opening their signature stands for."""
     genesis: bool = False
     """Of the printed and sealed set that ratifies the first policy."""
 

@@ -77,6 +77,7 @@ RULES: Mapping[str, str] = {
     "votes-missing": "The votes do not fill every place that the stage asks for.",
     "posture": "Stages are applied after a verified cut-off only, and never while one is under way.",
     "another-stage-runs": "One stage is applied at a time.",
+    "nothing-to-see": "A partner's contact speaks of a stage that is being verified, observed or open.",
     "witness-time": "What a partner's contact saw is dated between the opening of the stage and now, and is not 4 hours old.",
     "not-a-responder": "Only a host that declares what it answers is probed, and never a biomedical device.",
     "device-unknown": "A device could not be read back, so what it does is not known.",

@@ -175,6 +175,23 @@ class PartnerReadiness:
 
 
 @dataclass(frozen=True)
+class Witnessed:
+    """What a partner's contact signed: that they saw what `plan_digest` of `stage` opens to `partner`. `seen` is (flow,
+    service, `passes`|`blocked`|`cannot-tell`, their words)."""
+
+    stage: str
+    plan_digest: str
+    partner: str
+    witness: str
+    seen: tuple[tuple[str, str, str, str], ...]
+    seen_at: str
+    by: str
+    at: str
+    seq: int
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
 class MonitorReport:
     """What a monitor says of a period (RFC 3339): so many alerts, in the zones that it covers."""
 
@@ -243,6 +260,7 @@ class SiteState:
     attestations: Mapping[tuple[str, Way], Attestation] = field(default_factory=dict)  # the last of each (partner, way)
     readiness: Mapping[str, PartnerReadiness] = field(default_factory=dict)  # by partner
     monitor_reports: tuple[MonitorReport, ...] = ()
+    witnessed: Mapping[tuple[str, str], Witnessed] = field(default_factory=dict)  # the last by (stage, partner)
     care: Mapping[str, CareResult] = field(default_factory=dict)  # by care assertion
     waivers: Mapping[str, Waiver] = field(default_factory=dict)  # by id, in the order of their requests
     grants: Mapping[str, Loan] = field(default_factory=dict)  # delegations granted since, by their names

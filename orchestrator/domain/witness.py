@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,7 @@ from orchestrator.errors import NotAllowed, NotAuthenticated, Stale, UsageError
 NAMESPACE = "partner-witness@v1"
 CLOCKS_DIFFER_BY = timedelta(minutes=5)  # the partner's clock is not ours
 STAYS_FRESH = timedelta(hours=4)
+Saw: TypeAlias = Literal["passes", "blocked", "cannot-tell"]
 _LONGEST = 20_000
 _AGAIN = "the contact looks again and signs a new statement"
 
@@ -40,7 +41,7 @@ class Seen(BaseModel):
 
     flow: str = Field(min_length=1, max_length=100)
     service: str = Field(max_length=40)  # as the plan writes it: `tcp/443`
-    saw: Literal["passes", "blocked", "cannot-tell"]
+    saw: Saw
     words: Annotated[str, AfterValidator(plain)] = Field(default="", max_length=400)
 
     def check(self, expected: Literal["passes", "blocked"] = "passes") -> Check:
@@ -122,10 +123,10 @@ def require_witness(
         )
 
 
-def verdict(statement: WitnessStatement, flows: Iterable[tuple[str, str]]) -> Check:
+def verdict(seen: Iterable[Seen], flows: Iterable[tuple[str, str]]) -> Check:
     """What the statement says of flows (name and service) that should pass: a failure of one is the failure of all, and what
     the witness does not speak of, nobody has seen."""
-    said = {(one.flow, one.service): one.check() for one in statement.seen}
+    said = {(one.flow, one.service): one.check() for one in seen}
     found = {said.get(wanted, Check.INCONCLUSIVE) for wanted in flows}
     if Check.FAILED in found:
         return Check.FAILED

@@ -6,15 +6,16 @@ Each takes the person who asks, as authenticated, and returns the state after it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from orchestrator.domain import conditions, duties, eligibility
-from orchestrator.domain.commands import ApplyStage, CancelStage, CastVote, Command, PlanStage, RevertStage
+from orchestrator.domain.commands import ApplyStage, CancelStage, CastVote, Command, HandInWitness, PlanStage, RevertStage
 from orchestrator.domain.decide import decide, overdue, went_stale
+from orchestrator.domain.decide_witness import statement_of, witnessed
 from orchestrator.domain.duties import Verb
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import NewEvent
@@ -23,9 +24,11 @@ from orchestrator.domain.opened import to_be_planned
 from orchestrator.domain.plan import Plan, Window
 from orchestrator.domain.stage_names import RESUME, supplements
 from orchestrator.domain.stages import LETS_THROUGH, RUNNING, VOTING, StageState
-from orchestrator.domain.state import SiteState
+from orchestrator.domain.state import SiteState, moment
 from orchestrator.domain.statement import NAMESPACE, read_statement, statement_for
 from orchestrator.domain.windows import window_of
+from orchestrator.domain.witness import NAMESPACE as WITNESS_NAMESPACE
+from orchestrator.domain.witness import Saw, read_witness
 from orchestrator.errors import IllegalTransition, LogUnavailable, Refused, Stale, UsageError
 from orchestrator.ports import Signatures
 from orchestrator.service.collaborators import Collaborators
@@ -114,6 +117,30 @@ class Stages:
                 raise Stale("the statement names a log that is not this one", rule="log-head", advice="sign a new statement")
             command = CastVote(actor, stage, statement, signature, signer)
             return self.journal.decide(lambda state, now: decide(state, command, now))
+
+    def witness(self, actor: str, stage: str, statement: str, signature: str) -> SiteState:
+        """Hands in what a partner's contact has signed of this stage; the contact needs no access. Their key is valid now, and was
+        when they saw it."""
+        self.state()
+        with self._refusals_recorded(actor, "witness", stage):
+            said = read_witness(statement)
+            signatures = self.signatures()
+            signer = signatures.verify(WITNESS_NAMESPACE, statement.encode(), signature, at=self.journal.now())
+            signatures.verify(WITNESS_NAMESPACE, statement.encode(), signature, at=moment(said.seen_at))
+            root_then, began = self.journal.root_at(said.log_head.size), self._began(stage)
+            command = HandInWitness(actor, stage, statement, signature, signer, root_then, began)
+            return self.journal.decide(lambda state, now: witnessed(state, command, now))
+
+    def witness_statement(self, actor: str, stage: str, partner: str, witness: str, seen: Mapping[str, Saw], seen_at: str) -> str:
+        """The text that a partner's contact signs: of every flow of the stage's plan with them, what `seen` says (`""`: of all)."""
+        state = self.read(actor)
+        return statement_of(state, stage, partner, witness, seen, seen_at, self.journal.head()).text()
+
+    def _began(self, stage: str) -> datetime | None:
+        """When the stage began to open by its present plan."""
+        status = self.journal.state().stage(stage)
+        events = self.collaborators.log.read(status.planned_seq) if status.planned_seq >= 0 else ()
+        return next((moment(event.at) for event in events if event.type is E.STAGE_APPLYING and event.stage == stage), None)
 
     def apply(self, actor: str, stage: str) -> SiteState:
         """Begins to apply; the rest happens in the background. A plan that has moved becomes `stale` here already."""

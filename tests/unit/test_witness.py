@@ -116,7 +116,7 @@ def test_nobody_says_two_things_of_one_flow() -> None:
 )
 def test_silence_and_doubt_are_inconclusive(seen: list[tuple[str, Any]], wanted: list[str], expected: Check) -> None:
     said = statement(seen=tuple(Seen(flow=flow, service="tcp/1", saw=saw) for flow, saw in seen))
-    assert verdict(said, [(flow, "tcp/1") for flow in wanted]) is expected
+    assert verdict(said.seen, [(flow, "tcp/1") for flow in wanted]) is expected
 
 
 def test_of_what_should_be_blocked_the_opposite_holds() -> None:

@@ -144,6 +144,7 @@ def _policy_references(policy: Policy) -> Iterator[Reference]:
             yield (*start, "canary", "partner"), "partners", stage.canary.partner
     for person in policy.people:
         yield from _each(("people", person.name, "owns"), "applications", person.owns)
+        yield from _each(("people", person.name, "speaks_for"), "partners", person.speaks_for)
 
 
 def _each(path: tuple[Key, ...], kind: str, names: tuple[str, ...]) -> Iterator[Reference]:

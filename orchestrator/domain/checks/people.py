@@ -48,6 +48,14 @@ def owners(site: Site, policy: Policy) -> Iterator[Problem]:
             if applications[name].owner != person.name and Role.APPLICATION_OWNER not in person.roles:
                 message = f"{person.name} lists {name} under `owns` without the role application-owner"
                 yield in_policy("people", person.name, "owns", index, message=message, advice="give the role, or remove it from `owns`")
+        contact = Role.PARTNER_CONTACT in person.roles
+        if contact and (len(set(person.roles)) > 1 or not person.speaks_for):
+            message = f"{person.name} is a partner's contact and " + ("something else" if person.speaks_for else "speaks for no partner")
+            advice = "who speaks for a partner has no part in our decisions; name the partners under `speaks_for`"
+            yield in_policy("people", person.name, "roles", message=message, advice=advice)
+        if person.speaks_for and not contact:
+            message = f"{person.name} speaks for {', '.join(person.speaks_for)} without the role partner-contact"
+            yield in_policy("people", person.name, "speaks_for", message=message, advice="give the role, or remove it from `speaks_for`")
         if Role.AUDITOR in person.roles and len(set(person.roles)) > 1:
             message = f"{person.name} is auditor and something else: who reviews a decision takes no part in it"
             yield in_policy("people", person.name, "roles", message=message, advice="give the other roles to another person")

@@ -17,7 +17,7 @@ from orchestrator.domain.gates import (
     EvidenceGate,
     Gate,
     PartnerReadyGate,
-    PredecessorGate,
+    PartnerWitnessGate,
     SingleGate,
 )
 from orchestrator.domain.network import Site
@@ -50,7 +50,7 @@ def _waits(policy: Policy) -> nx.DiGraph[str]:
     """What each stage must have before it, whatever alternatives it has."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     for stage in policy.stages:
-        graph.add_edges_from((gate.predecessor, stage.name) for _, gate in mandatory(stage) if isinstance(gate, PredecessorGate))
+        graph.add_edges_from((gate.awaited, stage.name) for _, gate in mandatory(stage) if gate.awaited is not None)
         graph.add_edges_from((needed.stage, stage.name) for needed in stage.requires)
     return graph
 
@@ -64,7 +64,7 @@ def reachable(site: Site, policy: Policy) -> Iterator[Problem]:
     for stage in policy.stages if nx.is_directed_acyclic_graph(_waits(policy)) else ():  # cycles are named by `order`
         if all(_may_hold(gate, possible) for gate in stage.gates):
             continue  # it can open, or waits for one that is named here
-        awaited = [gate.predecessor for _, gate in placed(stage) if isinstance(gate, PredecessorGate)]
+        awaited = [gate.awaited for _, gate in placed(stage) if gate.awaited is not None]
         names = [name for name in (*(needed.stage for needed in stage.requires), *awaited) if name not in possible]
         message = f"{stage.name} can never open: it waits for {', '.join(dict.fromkeys(names))}, which cannot be open before it"
         advice = "give it, or one of these, a way that waits for none of the others"
@@ -80,7 +80,7 @@ def _may_hold(gate: Gate, possible: Set[str]) -> bool:
         return all(_may_hold(part, possible) for part in gate.all_of)
     if isinstance(gate, AnyOf):
         return any(_may_hold(part, possible) for part in gate.any_of)
-    return not isinstance(gate, PredecessorGate) or gate.predecessor in possible
+    return gate.awaited is None or gate.awaited in possible
 
 
 def contents(site: Site, policy: Policy) -> Iterator[Problem]:
@@ -154,9 +154,11 @@ def _gate(policy: Policy, stage: Stage, where: tuple[Key, ...], gate: SingleGate
         if name not in possible and name in {partner for _, partner in opened}:  # others: see `words`
             message = f"the gate {gate.id} is for {name}, who is no partner of the flows that it is for"
             yield in_policy(*where, "partners", number, message=message, advice=one_of(name, possible))
-    if isinstance(gate, AttestationGate | PartnerReadyGate) and not opened:
+    if isinstance(gate, AttestationGate | PartnerReadyGate | PartnerWitnessGate) and not opened:
         message = f"the gate {gate.id} is about partners, and {stage.name} opens to none"
         yield in_policy(*where, message=message, advice="put it into a stage that opens flows")
+    if isinstance(gate, PartnerWitnessGate):
+        yield from _can_be_witnessed(policy, where, gate)
     if isinstance(gate, EvidenceGate) and gate.evidence == ERADICATION:
         message = f"eradication is a gate of its own, which names zones and is never waived; as evidence, {stage.name} asks for no zone"
         yield in_policy(*where, "evidence", message=message, advice="`- {eradication: [ZONE], title: …}`")
@@ -168,6 +170,20 @@ def _gate(policy: Policy, stage: Stage, where: tuple[Key, ...], gate: SingleGate
         for number, zone in enumerate(gate.eradication):
             if gate.eradication.index(zone) != number:
                 yield in_policy(*where, ERADICATION, number, message=f"{zone} is named twice", advice="name each zone once")
+
+
+def _can_be_witnessed(policy: Policy, where: tuple[Key, ...], gate: PartnerWitnessGate) -> Iterator[Problem]:
+    """Of the partners that it names: each is opened to by that stage, and somebody speaks for them."""
+    seen = policy.stages_by_name.get(gate.partner_witness)
+    opened = {partner for _, partner in _opened(policy, seen)} if seen is not None else set()
+    for number, name in enumerate(gate.contacts_of):
+        if name not in opened:
+            message = f"{gate.partner_witness} opens nothing to {name}: their contact sees nothing of it"
+            yield in_policy(*where, "contacts_of", number, message=message, advice=one_of(name, opened))
+        elif not any(name in person.speaks_for for person in policy.people):
+            message = f"the gate {gate.id} can never hold: nobody speaks for {name}"
+            advice = f"add their contact to `people`, with the role partner-contact and `speaks_for: [{name}]`"
+            yield in_policy(*where, "contacts_of", number, message=message, advice=advice)
 
 
 def _eradicated(site: Site, policy: Policy, stage: Stage, compromised: Mapping[str, str]) -> Iterator[Problem]:

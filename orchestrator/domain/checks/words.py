@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from orchestrator.domain.checks.gate_places import placed
 from orchestrator.domain.checks.problem import Key, Problem, in_policy, one_of
 from orchestrator.domain.expectation_points import needed
-from orchestrator.domain.gates import CareGate, EradicationGate, NoAlertGate, PredecessorGate, SingleGate
+from orchestrator.domain.gates import CareGate, EradicationGate, NoAlertGate, PartnerWitnessGate, PredecessorGate, SingleGate
 from orchestrator.domain.network import Prefix, Site, ZoneKind
 from orchestrator.domain.policy import Policy, Stage
 
@@ -89,6 +89,9 @@ def _of_gate(path: tuple[Key, ...], gate: SingleGate) -> Iterator[tuple[tuple[Ke
     yield from _each((*path, "partners"), "partner", gate.partners)
     if isinstance(gate, PredecessorGate):
         yield (*path, "predecessor"), "stage", gate.predecessor
+    elif isinstance(gate, PartnerWitnessGate):
+        yield (*path, "partner_witness"), "stage", gate.partner_witness
+        yield from _each((*path, "contacts_of"), "partner", gate.contacts_of)
     elif isinstance(gate, NoAlertGate):
         yield from _each((*path, "coverage"), "zone", gate.coverage)
     elif isinstance(gate, EradicationGate):
