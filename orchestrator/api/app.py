@@ -27,8 +27,8 @@ from orchestrator.api import (
     routes_waivers,
     routes_witnesses,
 )
-from orchestrator.service.identity import Identity
 from orchestrator.api.live import Live
+from orchestrator.service.identity import Identity
 from orchestrator.service.stages import Stages
 
 LARGEST_BODY = 64 * 1024
@@ -54,11 +54,11 @@ def create_app(stages: Stages) -> FastAPI:
     )
     app.state.stages = stages
     app.state.identity = Identity(stages)
-    for routes in (
     app.state.live = Live(lambda: stages.collaborators.log.head().size)
+    for routes in (
         routes_site,
-        routes_stages,
         routes_live,
+        routes_stages,
         routes_differences,
         routes_records,
         routes_waivers,

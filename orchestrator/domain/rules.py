@@ -93,6 +93,7 @@ RULES: Mapping[str, str] = {
     "unblock-needs-a-second-person": "Who asks to take something off the block list does not grant it.",
     # everywhere
     "illegal-transition": "The state machine has no such edge from the present state (docs/stages.md).",
+    "too-many-streams": "One person has at most 8 streams of live events open, a server 128.",
     "idempotency-key": "An idempotency key stands for one request; the same key with another one is refused.",
     "if-match": "The request is about an object as it was seen, and that has moved since.",
     "log-size": "The log has grown since it was looked at.",
@@ -102,7 +103,6 @@ RULES: Mapping[str, str] = {
     "unavailable": "The log cannot be read or written: nothing can be opened, the emergency cut-off still works.",
     "internal": "Something is wrong on the server; its own log says what.",
 }
-    "too-many-streams": "One person has at most 8 streams of live events open, a server 128.",
 
 
 def base(rule: str) -> str:
