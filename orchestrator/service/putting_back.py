@@ -2,11 +2,11 @@
 guessed.
 
  1 tighten every device at once: a loosened layer lies again, with the openings that it held; it only subtracts
- 2 fence what never answered, so that no lift arrives late; read: the layer lies (done), it is gone (the device was lifted
-   already), or nobody knows
+ 2 read: the layer lies (done), it is gone (the device was lifted already), or nobody knows
  3 what was lifted is laid again: the layers in the log, running and start-up, then what open stages hold there. These openings
    are under the votes of their stages, which nobody has closed: the device is no more open than before the lift
- 4 read again
+ 4 fence what never answered: no lift arrives late
+ 5 read again
 """
 
 from __future__ import annotations
@@ -66,13 +66,15 @@ class _Round:
     def run(self, plans: Sequence[DevicePlan]) -> list[str]:
         self._steps.change("tighten", [(plan, plan.change) for plan in plans], confirm_s=0)  # 1
         names = [plan.device for plan in plans]
-        unfenced = fence_what_hangs(self._with, self._journal, self._stage, names)
-        seen = {**self._steps.read([name for name in names if name not in unfenced]), **unfenced}  # 2
+        seen = self._steps.read(names)  # 2
         gone = [name for name, found in seen.items() if not isinstance(found, str) and not found.present and found.loosened_s is None]
         gone = [name for name in gone if self._state.device(name).slots]
         if gone:
             self._lay_again(gone)  # 3
-            seen.update(self._steps.read(gone))  # 4
+        hung = [name for name in names if self._stage in self._state.device(name).hanging]
+        unfenced = fence_what_hangs(self._with, self._journal, self._stage, hung)  # 4: a device without a layer has no epoch
+        again = [name for name in names if name in (*gone, *hung) and name not in unfenced]
+        seen.update({**(self._steps.read(again) if again else {}), **unfenced})  # 5
         differences = {name: self._differences(name, found) for name, found in seen.items()}
         self._record(seen, differences)
         return [f"{name}: {_whether(seen[name])}: {'; '.join(told)}" for name, told in differences.items() if told]
