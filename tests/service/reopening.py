@@ -1,6 +1,6 @@
 """A hospital that has been cut off, in memory, and the people who reopen it: tests read as a history of commands.
 
-Everything is real but the hospital: the policy and inventory of the project, SSH signatures, the in-memory log.
+Everything is real but the hospital: the policy and inventory of the project, SSH signatures; the log is kept where `kept` says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orchestrator.adapters import sshsig
 from orchestrator.adapters.inventory_yaml import read_inventory
 from orchestrator.adapters.memory_lease import MemoryLease
 from orchestrator.adapters.memory_log import MemoryLog
+from orchestrator.adapters.memory_volatile import MemoryVolatile
 from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.adapters.site_key import public_line
 from orchestrator.adapters.sshsig import SshSignatures
@@ -39,6 +40,7 @@ from orchestrator.service.planning import Planner
 from orchestrator.service.stages import Choice, Stages
 from orchestrator.simulation.dialect import dialect_for
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
+from tests.service.kept import Kept, in_memory, kept, kept_by
 
 PLANNER = Planner(dialect_for)  # it remembers plans from one test to the next, and makes the same ones
 OWNERS = {"P4-images": ("owner-imaging-portal",), "P5-patients-and-payments": ("owner-sms",)}
@@ -75,7 +77,7 @@ class Reopening:
     """`stages` is the service under test; the other members say what people and the world do."""
 
     clock: ManualClock = field(default_factory=ManualClock)
-    log: MemoryLog = field(default_factory=MemoryLog)
+    kept: Kept = field(default_factory=kept)
     epoch: int = 40
     wait: Callable[[float], None] | None = None  # instead of the clock's
     take_in: Callable[[], object] = bool
@@ -84,6 +86,7 @@ class Reopening:
     started: list[tuple[str, str, str]] = field(default_factory=list)  # emergency commands: (profile, reason, by)
 
     def __post_init__(self) -> None:
+        self.log: MemoryLog = self.kept.log
         self.site, self.policy = valmont()
         self.hospital = SimulatedHospital(self.site, now=lambda: self.clock.time.timestamp())
         people = [person.name for person in self.policy.people]
@@ -106,6 +109,7 @@ class Reopening:
                 wait=self.wait or self.clock.wait,
                 raise_epoch=self.raise_epoch,
                 lease=self.lease,
+                volatile=self.kept.volatile,
                 server=name,
                 elapsed=lambda: self.clock.time.timestamp(),
                 start_cutoff=lambda profile, reason, by: self.started.append((profile, reason, by)),
@@ -235,4 +239,6 @@ def _history(profile: str, opened: tuple[str, ...], approved: str | None) -> Reo
 
 def after_the_cut(*opened: str, profile: str = "total", approved: str | None = None) -> Reopening:
     """A ratified policy, a verified cut-off, these stages open, and one approved."""
-    return _history(profile, opened, approved).copy()
+    with kept_by(in_memory):  # it outlives the test
+        history = _history(profile, opened, approved)
+    return history.copy()
