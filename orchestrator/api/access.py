@@ -6,28 +6,41 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Scope
 
 from orchestrator.errors import NotAuthenticated
 from orchestrator.service.identity import Identity
 from orchestrator.service.stages import Stages
 
 _bearer = HTTPBearer(auto_error=False, description="the token of POST /v1/login")
+_KNOWN = "orchestrator.person"  # in the scope of a request: whose token it is, once it has been asked
 
 
-def stages_of(request: Request) -> Stages:
+async def stages_of(request: Request) -> Stages:
     stages: Stages = request.app.state.stages
     return stages
 
 
-def identity_of(request: Request) -> Identity:
+async def identity_of(request: Request) -> Identity:
     identity: Identity = request.app.state.identity
     return identity
 
 
-def person_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-    if given is None:
-        raise NotAuthenticated("this takes a token", rule="token", advice="orchestrator login --as PERSON --key FILE")
-    return identity_of(request).person(given.credentials)
+async def person_of(request: Request, _given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+    return await person_in(request.scope, request.headers.get("authorization"))
+
+
+async def person_in(scope: Scope, authorization: str | None) -> str:
+    """Whose token a request bears; asked once for each request. Raises NotAuthenticated."""
+    known: str | None = scope.get(_KNOWN)
+    if known is None:
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise NotAuthenticated("this takes a token", rule="token", advice="orchestrator login --as PERSON --key FILE")
+        identity: Identity = scope["app"].state.identity
+        known = scope[_KNOWN] = await run_in_threadpool(identity.person, token.strip())
+    return known
 
 
 TheStages = Annotated[Stages, Depends(stages_of)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from orchestrator.adapters.memory_volatile import MemoryVolatile
 from orchestrator.api import (
     problems,
     routes_blocks,
@@ -27,12 +28,12 @@ from orchestrator.api import (
     routes_waivers,
     routes_witnesses,
 )
+from orchestrator.api.edge import Edge
+from orchestrator.api.etags import ETags
 from orchestrator.api.live import Live
+from orchestrator.api.repeats import Repeats
 from orchestrator.service.identity import Identity
 from orchestrator.service.stages import Stages
-
-LARGEST_BODY = 64 * 1024
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 
 
 def create_app(stages: Stages) -> FastAPI:
@@ -74,15 +75,7 @@ def create_app(stages: Stages) -> FastAPI:
     ):
         app.include_router(routes.router)
     problems.install(app)
-    app.middleware("http")(_limits)
+    app.add_middleware(ETags, journal=stages.journal)  # the last that is added is asked first
+    app.add_middleware(Repeats, journal=stages.journal, volatile=stages.collaborators.volatile or MemoryVolatile())
+    app.add_middleware(Edge)
     return app
-
-
-async def _limits(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """A body has a length, and a modest one."""
-    length = request.headers.get("content-length", "0")
-    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > LARGEST_BODY:
-        return problems.problem(413, "bad-request", f"a body has a length of at most {LARGEST_BODY} bytes")
-    response = await call_next(request)
-    response.headers.update(_HEADERS)
-    return response

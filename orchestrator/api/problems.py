@@ -11,10 +11,13 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.domain.rules import base
 from orchestrator.errors import (
+    AlreadyDone,
     DeviceError,
     EnvironmentMissing,
     InputError,
+    KeyUsed,
     LogError,
+    Moved,
     NotAllowed,
     NotAuthenticated,
     OrchestratorError,
@@ -28,6 +31,9 @@ STATUS: tuple[tuple[type[OrchestratorError], int, str], ...] = (  # the first th
     (NotAllowed, 403, "role"),
     (TooMany, 429, "too-many-streams"),
     (Refused, 409, "illegal-transition"),
+    (AlreadyDone, 409, "busy"),
+    (Moved, 412, "if-match"),
+    (KeyUsed, 422, "idempotency-key"),
     (UnknownName, 404, "not-found"),
     (InputError, 400, "bad-request"),
     (LogError, 503, "unavailable"),

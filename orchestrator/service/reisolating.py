@@ -154,9 +154,11 @@ class Reisolating:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until nothing of it runs; False when that took longer than `timeout_s`."""
-        for thread in list(self._threads):
-            thread.join(timeout_s)
-        return not any(thread.is_alive() for thread in self._threads)
+        while running := [thread for thread in self._threads if thread.is_alive()]:  # the chore may have begun another
+            running[0].join(timeout_s)
+            if running[0].is_alive():
+                return False
+        return True
 
     # --- within ---------------------------------------------------------------------------------------------------
 

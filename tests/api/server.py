@@ -17,6 +17,7 @@ from orchestrator.api.app import create_app
 from orchestrator.api.serving import Server
 from orchestrator.cli.serve import unix_socket
 from orchestrator.domain.statement import NAMESPACE as VOTES
+from orchestrator.ports import Volatile
 from orchestrator.service.identity import NAMESPACE
 from tests.service.reopening import Reopening, key_of
 
@@ -59,8 +60,10 @@ class Api:
 
 
 @contextmanager
-def api_on(reopening: Reopening) -> Iterator[Api]:
-    """A real server in a thread, on a Unix socket."""
+def api_on(reopening: Reopening, volatile: Volatile | None = None) -> Iterator[Api]:
+    """A real server in a thread, on a Unix socket; `volatile` is where it keeps what may be lost."""
+    if volatile is not None:
+        object.__setattr__(reopening.stages.collaborators, "volatile", volatile)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "api.sock"
         listening = unix_socket(path)
