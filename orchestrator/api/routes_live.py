@@ -35,6 +35,7 @@ router = APIRouter(prefix="/v1/events", tags=["site"])
 
 @router.get(
     "/stream",
+    status_code=200,
     response_class=LiveResponse,
     responses={
         200: {
