@@ -1,4 +1,4 @@
-"""The HTTP application: routes, errors, limits. It decides nothing. The cut-off is not offered here: it needs no server."""
+"""The HTTP application: routes, errors, limits. It decides nothing. The cut-off needs none of this: it can only be started from here."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from orchestrator.api import (
     routes_differences,
     routes_drift,
     routes_extensions,
+    routes_incidents,
     routes_lift,
     routes_live,
     routes_next,
+    routes_people,
+    routes_policy,
     routes_records,
     routes_recuts,
     routes_reisolations,
@@ -59,6 +62,8 @@ def create_app(stages: Stages) -> FastAPI:
     for routes in (
         routes_site,
         routes_live,
+        routes_incidents,
+        routes_policy,
         routes_stages,
         routes_differences,
         routes_records,

@@ -9,7 +9,14 @@ from fastapi import APIRouter
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
-from orchestrator.api.schemas import AttestationRequest, EvidenceRequest, LogbookRequest, MonitorReportRequest, ReadinessRequest
+from orchestrator.api.schemas import (
+    AttestationRequest,
+    EvidenceRequest,
+    LogbookKind,
+    LogbookRequest,
+    MonitorReportRequest,
+    ReadinessRequest,
+)
 from orchestrator.domain.attestations import AttestationState
 from orchestrator.domain.commands import AttachEvidence, EnterLogbook, RecordAttestation, ReportMonitor, SayPartnerReady
 from orchestrator.domain.events import EventType
@@ -95,12 +102,12 @@ def care_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
 @router.post("/logbook", status_code=201)
 def logbook_add(given: LogbookRequest, person: Person, stages: TheStages) -> dict[str, Any]:
     """A free entry: a decision, an accepted risk, a communication."""
-    state = stages.do(EnterLogbook(person, given.text, given.stage))
-    return {"text": given.text, "stage": given.stage, "by": person, "log_size": state.seq + 1}
+    state = stages.do(EnterLogbook(person, given.text, given.stage, given.kind))
+    return {"kind": given.kind, "text": given.text, "stage": given.stage, "by": person, "log_size": state.seq + 1}
 
 
 @router.get("/logbook")
-def logbook_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def logbook_list(person: Person, stages: TheStages, kind: LogbookKind | None = None, stage: str | None = None) -> list[dict[str, Any]]:
     stages.read(person)
     entries = (event for event in stages.collaborators.log.read() if event.type is EventType.LOGBOOK_ENTERED)
     return [{"seq": event.seq, "at": event.at, "by": event.actor, "stage": event.stage, "text": event.body["text"]} for event in entries]

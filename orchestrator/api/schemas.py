@@ -191,3 +191,36 @@ class DriftAcceptance(Wire):
 class LogbookRequest(Wire):
     text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
     stage: Short | None = None
+SaidText = Annotated[Note, Field(min_length=1)]
+
+
+class SaidReason(Wire):
+    reason: SaidText
+
+
+class IncidentRequest(Wire):
+    name: Annotated[str, Field(max_length=64, description="letters, digits and . _ -", examples=["2026-INC-4"])]
+    title: SaidText
+
+
+class CutoffRequest(Wire):
+    profile: Short | None = Field(default=None, description="default: the policy's")
+    reason: SaidText
+
+
+class DeviceTrustRequest(Wire):
+    reason: SaidText
+    document_sha256: Sha256
+
+
+class ManualActRequest(Wire):
+    device: Short
+    act: SaidText
+    done_at: Time
+    document_sha256: Sha256 | None = None
+
+
+LogbookKind = Literal["note", "decision", "accepted-risk-of-acting", "accepted-risk-of-not-acting", "communication", "shift-handover"]
+
+
+    kind: LogbookKind = "note"

@@ -40,12 +40,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "false-alarm": ("orchestrator.cli.false_alarm", "say that the last cut-off was a false alarm; a vote can then resume"),
     "lift": ("orchestrator.cli.lift", "what lifting the layer makes possible; accept differences by name"),
     "recut": ("orchestrator.cli.recut", "schedule a cut-off at a date, list and cancel them"),
+    "site": ("orchestrator.cli.site", "posture, policy, people, devices, applications, partners, flows, votes, checks, health"),
+    "incident": ("orchestrator.cli.incident", "name it; its cut-offs, and what authorities say of them"),
+    "device": ("orchestrator.cli.device", "devices that are not trusted; what was done by hand"),
     "logbook": ("orchestrator.cli.logbook", "write into the logbook"),
     "login": ("orchestrator.cli.login", "prove who you are with your SSH key"),
     "whoami": ("orchestrator.cli.whoami", "who the server says you are"),
     "audit": ("orchestrator.cli.audit", "export and verify the log"),
     "serve": ("orchestrator.cli.serve", "the HTTP API"),
     "demo": ("orchestrator.cli.demo", "the whole story, on the rehearsal hospital"),
+    "completion": ("orchestrator.cli.completion", "the completion script of bash, zsh or fish"),
 }
 LAB_STATE = "/run/orchestrator-lab/{name}/state"
 
@@ -101,13 +105,18 @@ def _split(arguments: Sequence[str]) -> tuple[str | None, str | None, list[str]]
     return (arguments[index] if index < len(arguments) else None), lab, rest + list(arguments[index:])
 
 
-def _parser(chosen: str | None) -> Parser:
+def whole_parser() -> Parser:
+    """With every verb: for completion, and for tests. Imports all of them."""
+    return _parser(*VERBS)
+
+
+def _parser(*chosen: str | None) -> Parser:
     parser = Parser(prog="orchestrator", description="Cuts a hospital off and reopens it, stage by stage, with votes and proofs.")
     parser.add_argument("--lab", metavar="NAME", help="run inside the rehearsal hospital NAME")
     parser.add_argument("--state", metavar="DIR", help="state directory (default $ORCHESTRATOR_STATE or /var/lib/orchestrator)")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for verb, (module, help_) in VERBS.items():
-        if verb == chosen:
+        if verb in chosen:
             importlib.import_module(module).add_parser(subparsers)
         else:
             subparsers.add_parser(verb, help=help_, add_help=False)

@@ -28,6 +28,7 @@ from orchestrator.errors import (
 from orchestrator.settings import state_directory
 
 TIMEOUT_S = 60.0
+_OPEN = ("/v1/login", "/v1/health", "/v1/rules")  # without a token
 Json = dict[str, Any]
 _REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused, 429: TooMany}
 _INPUTS: dict[int, type[InputError]] = {400: UsageError, 404: UnknownName, 413: UsageError, 422: UsageError}
@@ -59,7 +60,7 @@ class Client:
         return self._ask("POST", path, json=body or {})
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
-        token = None if path.startswith("/v1/login") else self._token()
+        token = None if path.startswith(_OPEN) else self._token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             answer = self._http.request(method, path, headers=headers, **content)

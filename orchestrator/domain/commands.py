@@ -210,6 +210,7 @@ class EnterLogbook(Command):
 @dataclass(frozen=True)
 class DeclareFalseAlarm(Command):
     """The last cut-off, and every one since the epoch `since` (None: the last one alone), was a false alarm."""
+    kind: str = "note"  # one of `decide_records.LOGBOOK_KINDS`
 
     reason: str
     since: int | None = None

@@ -17,6 +17,7 @@ from orchestrator.domain.making import EventMaker, stamp
 from orchestrator.domain.state import SiteState, moment
 from orchestrator.errors import UnknownName, UsageError
 
+LOGBOOK_KINDS = ("note", "decision", "accepted-risk-of-acting", "accepted-risk-of-not-acting", "communication", "shift-handover")
 ERADICATION = "eradication"  # the kind of evidence that names a zone
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -143,7 +144,9 @@ def logbook(state: SiteState, command: EnterLogbook, _now: datetime, make: Event
         conditions.declared(state, command.stage)
     if not command.text.strip():
         raise UsageError("the entry is empty")
-    return (make(E.LOGBOOK_ENTERED, {"text": command.text}, stage=command.stage),)
+    if command.kind not in LOGBOOK_KINDS:
+        raise UsageError(f"{command.kind!r} is no kind of entry", advice=f"one of: {', '.join(LOGBOOK_KINDS)}")
+    return (make(E.LOGBOOK_ENTERED, {"text": command.text, "kind": command.kind}, stage=command.stage),)
 
 
 def time(text: str) -> datetime:

@@ -30,6 +30,13 @@ class Verb(StrEnum):
     EXTENSION = "extension"
     RECUT = "recut"
     LOGBOOK = "logbook"
+    INCIDENT = "incident"
+    CUTOFF_ORDER = "cutoff-order"
+    CUTOFF_JUDGE = "cutoff-judge"
+    DISTRUST = "distrust"
+    TRUST = "trust"
+    MANUAL_ACT = "manual-act"
+    EXPORT = "export"
     DRIFT_REPAIR = "drift-repair"
     DRIFT_ACCEPT = "drift-accept"
     FALSE_ALARM = "false-alarm"
@@ -65,6 +72,13 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.DRIFT_ACCEPT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
     Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
     Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
+    Verb.INCIDENT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
+    Verb.CUTOFF_ORDER: frozenset({_COMMANDER, _ENGINEER, _OFFICER, Role.DIRECTOR}),  # it only subtracts
+    Verb.CUTOFF_JUDGE: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # opens nothing
+    Verb.DISTRUST: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),  # it only subtracts
+    Verb.TRUST: frozenset({_COMMANDER, _OFFICER}),  # by somebody else than who distrusted
+    Verb.MANUAL_ACT: _DECIDING,
+    Verb.EXPORT: _DECIDING,  # making one is recorded; whoever reads can fetch it
     Verb.LIFT_ACCEPT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
     Verb.REISOLATE: _DECIDING,  # it only subtracts
     Verb.BLOCK: _DECIDING,  # it only subtracts

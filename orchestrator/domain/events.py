@@ -29,6 +29,12 @@ class EventType(StrEnum):
     CUTOFF_APPLIED = "CutoffApplied"
     CUTOFF_VERIFIED = "CutoffVerified"
     CUTOFF_PARTIAL = "CutoffPartial"
+    CUTOFF_REQUESTED = "CutoffRequested"  # through the API: the emergency command is started for it
+    CUTOFF_RATIFIED = "CutoffRatified"  # afterwards, by an authority
+    CUTOFF_CONTESTED = "CutoffContested"
+    DEVICE_DISTRUSTED = "DeviceDistrusted"
+    DEVICE_TRUSTED = "DeviceTrusted"
+    MANUAL_ACT_ATTESTED = "ManualActAttested"
     SESSIONS_RECORDED = "SessionsRecorded"
     STAGE_PLANNED = "StagePlanned"
     EVIDENCE_ATTACHED = "EvidenceAttached"

@@ -16,6 +16,8 @@ from orchestrator.domain import (
     folding_blocklist,
     folding_delegations,
     folding_drift,
+    folding_incidents,
+    folding_people,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -47,6 +49,8 @@ def fold(events: Iterable[Event], state: SiteState | None = None) -> SiteState:
 
 def apply(state: SiteState, event: Event) -> SiteState:
     """The state after one more event."""
+    if event.type in _OF_CUTS:
+        state = folding_incidents.cut(state, event)
     rule = _RULES.get(event.type)
     if rule is not None:
         state = rule(state, event)
@@ -247,6 +251,7 @@ def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange
 _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.POLICY_RATIFIED: _policy_ratified,
     E.CUTOFF_ORDERED: _cutoff_ordered,
+_OF_CUTS = frozenset({E.CUTOFF_ORDERED, E.CUTOFF_APPLIED, E.CUTOFF_VERIFIED, E.CUTOFF_PARTIAL})
     E.CUTOFF_APPLIED: _cutoff_applied,
     E.CUTOFF_VERIFIED: _cutoff_ended,
     E.CUTOFF_PARTIAL: _cutoff_ended,
@@ -269,6 +274,7 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     **folding_reisolation.RULES,
     **folding_blocklist.RULES,
     **folding_resume.RULES,
+    **folding_incidents.RULES,
     **folding_windows.RULES,
 }
 

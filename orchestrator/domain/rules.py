@@ -99,6 +99,10 @@ RULES: Mapping[str, str] = {
     "log-size": "The log has grown since it was looked at.",
     "busy": "Too many others write to the log at once: try again.",
     "not-found": "There is nothing of that name.",
+    # incidents
+    "incident-known": "An incident is declared once.",
+    "cutoff-own": "A cut-off is ratified or contested by somebody else than who ordered it.",
+    "trust-needs-a-second-person": "Who distrusts a device does not trust it again.",
     "bad-request": "The request cannot be understood.",
     "unavailable": "The log cannot be read or written: nothing can be opened, the emergency cut-off still works.",
     "internal": "Something is wrong on the server; its own log says what.",

@@ -18,6 +18,7 @@ from orchestrator.domain.device_step_states import DeviceStepState
 from orchestrator.domain.drift_status import Watched
 from orchestrator.domain.extensions import Extension
 from orchestrator.domain.false_alarms import FalseAlarm, Interrupted
+from orchestrator.domain.incidents import Incidents
 from orchestrator.domain.layer import DeviceChange, Element, ordered
 from orchestrator.domain.network import Prefix, Site
 from orchestrator.domain.plan import Plan
@@ -278,6 +279,7 @@ class SiteState:
 
     @property
     def rehearsal(self) -> bool:
+    incidents: Incidents = field(default_factory=Incidents)
         """Whether the ratified policy is under the rehearsal overlay: everything made under it says so."""
         return self.ratified is not None and self.ratified.policy.rehearsal is not None
 

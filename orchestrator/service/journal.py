@@ -81,6 +81,10 @@ class Journal:
         last = self._index.version(name)
         return last if seen is None or last <= seen else seen
 
+    def seen(self) -> SiteState:
+        """As of the last look, without another: for what must not wait for the log."""
+        return self._state
+
     def decide(self, decision: Callable[[SiteState, datetime], Sequence[NewEvent]]) -> SiteState:
         """Appends what `decision` makes of the present state, and returns the state right after it.
 

@@ -39,6 +39,7 @@ class Planner:
         opened = {name: ordered(state.device(name).held_by_others(stage) - {*ending[name]}) for name in slots}
         released = {name: _released_by_others(state, name, stage) for name in slots}
         chosen = None if partners is None else tuple(sorted(partners))
+        distrusted = tuple(sorted(name for name, said in state.incidents.distrusted.items() if state.counts(said.rehearsal)))
         key = (
             ratified.policy_digest,
             ratified.inventory_digest,
@@ -46,6 +47,7 @@ class Planner:
             chosen,
             state.blocklist,
             window,
+            distrusted,
             *(tuple(part.items()) for part in (slots, opened, released, ending)),
         )
         if key not in self._made:
@@ -66,6 +68,7 @@ class Planner:
                     composition_of=lambda name: self._dialect_for(ratified.site.device(name).platform).traits.composition,
                     window=window,
                     ending=ending,
+                    untrusted=distrusted,
                 )
             while len(self._made) >= _REMEMBERED:
                 self._made.pop(next(iter(self._made)))
