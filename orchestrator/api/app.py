@@ -21,7 +21,6 @@ from orchestrator.api import (
     routes_lift,
     routes_live,
     routes_next,
-    routes_people,
     routes_policy,
     routes_records,
     routes_recuts,

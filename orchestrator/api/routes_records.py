@@ -109,5 +109,16 @@ def logbook_add(given: LogbookRequest, person: Person, stages: TheStages) -> dic
 @router.get("/logbook")
 def logbook_list(person: Person, stages: TheStages, kind: LogbookKind | None = None, stage: str | None = None) -> list[dict[str, Any]]:
     stages.read(person)
-    entries = (event for event in stages.collaborators.log.read() if event.type is EventType.LOGBOOK_ENTERED)
-    return [{"seq": event.seq, "at": event.at, "by": event.actor, "stage": event.stage, "text": event.body["text"]} for event in entries]
+    entries = (
+        {
+            "seq": event.seq,
+            "at": event.at,
+            "by": event.actor,
+            "stage": event.stage,
+            "kind": event.body.get("kind", "note"),  # entries of before there were kinds
+            "text": event.body["text"],
+        }
+        for event in stages.collaborators.log.read()
+        if event.type is EventType.LOGBOOK_ENTERED and stage in (None, event.stage)
+    )
+    return [entry for entry in entries if kind in (None, entry["kind"])]

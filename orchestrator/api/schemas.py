@@ -188,9 +188,6 @@ class DriftAcceptance(Wire):
     reason: Annotated[Note, Field(min_length=1)]
 
 
-class LogbookRequest(Wire):
-    text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
-    stage: Short | None = None
 SaidText = Annotated[Note, Field(min_length=1)]
 
 
@@ -223,4 +220,7 @@ class ManualActRequest(Wire):
 LogbookKind = Literal["note", "decision", "accepted-risk-of-acting", "accepted-risk-of-not-acting", "communication", "shift-handover"]
 
 
+class LogbookRequest(Wire):
     kind: LogbookKind = "note"
+    text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
+    stage: Short | None = None

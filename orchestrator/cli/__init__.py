@@ -47,9 +47,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "login": ("orchestrator.cli.login", "prove who you are with your SSH key"),
     "whoami": ("orchestrator.cli.whoami", "who the server says you are"),
     "audit": ("orchestrator.cli.audit", "export and verify the log"),
+    "completion": ("orchestrator.cli.completion", "the completion script of bash, zsh or fish"),
     "serve": ("orchestrator.cli.serve", "the HTTP API"),
     "demo": ("orchestrator.cli.demo", "the whole story, on the rehearsal hospital"),
-    "completion": ("orchestrator.cli.completion", "the completion script of bash, zsh or fish"),
 }
 LAB_STATE = "/run/orchestrator-lab/{name}/state"
 

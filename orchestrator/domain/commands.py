@@ -205,12 +205,12 @@ class GrantUnblock(Command):
 class EnterLogbook(Command):
     text: str
     stage: str | None = None
+    kind: str = "note"  # one of `decide_records.LOGBOOK_KINDS`
 
 
 @dataclass(frozen=True)
 class DeclareFalseAlarm(Command):
     """The last cut-off, and every one since the epoch `since` (None: the last one alone), was a false alarm."""
-    kind: str = "note"  # one of `decide_records.LOGBOOK_KINDS`
 
     reason: str
     since: int | None = None

@@ -68,10 +68,6 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.EXTENSION: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
     Verb.RECUT: frozenset({_COMMANDER, _OFFICER}),  # scheduling and cancelling
     Verb.LOGBOOK: _DECIDING,
-    Verb.DRIFT_REPAIR: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),  # it only subtracts, and may take an open stage with it
-    Verb.DRIFT_ACCEPT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
-    Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
-    Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
     Verb.INCIDENT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
     Verb.CUTOFF_ORDER: frozenset({_COMMANDER, _ENGINEER, _OFFICER, Role.DIRECTOR}),  # it only subtracts
     Verb.CUTOFF_JUDGE: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # opens nothing
@@ -79,6 +75,10 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.TRUST: frozenset({_COMMANDER, _OFFICER}),  # by somebody else than who distrusted
     Verb.MANUAL_ACT: _DECIDING,
     Verb.EXPORT: _DECIDING,  # making one is recorded; whoever reads can fetch it
+    Verb.DRIFT_REPAIR: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),  # it only subtracts, and may take an open stage with it
+    Verb.DRIFT_ACCEPT: frozenset({_COMMANDER, _ENGINEER, _OFFICER}),
+    Verb.FALSE_ALARM: frozenset({_COMMANDER, _OFFICER}),
+    Verb.DEFER: frozenset({_COMMANDER, _OFFICER}),
     Verb.LIFT_ACCEPT: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),
     Verb.REISOLATE: _DECIDING,  # it only subtracts
     Verb.BLOCK: _DECIDING,  # it only subtracts

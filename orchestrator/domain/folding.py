@@ -17,7 +17,6 @@ from orchestrator.domain import (
     folding_delegations,
     folding_drift,
     folding_incidents,
-    folding_people,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -248,10 +247,10 @@ def _settled(device: DeviceStatus, stage: str, action: str, change: DeviceChange
     return replace(device, openings=openings, releases=releases, pending=pending)
 
 
+_OF_CUTS = frozenset({E.CUTOFF_ORDERED, E.CUTOFF_APPLIED, E.CUTOFF_VERIFIED, E.CUTOFF_PARTIAL})
 _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.POLICY_RATIFIED: _policy_ratified,
     E.CUTOFF_ORDERED: _cutoff_ordered,
-_OF_CUTS = frozenset({E.CUTOFF_ORDERED, E.CUTOFF_APPLIED, E.CUTOFF_VERIFIED, E.CUTOFF_PARTIAL})
     E.CUTOFF_APPLIED: _cutoff_applied,
     E.CUTOFF_VERIFIED: _cutoff_ended,
     E.CUTOFF_PARTIAL: _cutoff_ended,
@@ -271,10 +270,10 @@ _OF_CUTS = frozenset({E.CUTOFF_ORDERED, E.CUTOFF_APPLIED, E.CUTOFF_VERIFIED, E.C
     E.SURVEILLANCE_ENDED: lambda state, event: _with_posture(state, event),
     **folding_records.RULES,
     **folding_drift.RULES,
+    **folding_incidents.RULES,
     **folding_reisolation.RULES,
     **folding_blocklist.RULES,
     **folding_resume.RULES,
-    **folding_incidents.RULES,
     **folding_windows.RULES,
 }
 

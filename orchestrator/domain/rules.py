@@ -91,6 +91,10 @@ RULES: Mapping[str, str] = {
     "block-care": "Nobody blocks what a care assertion, or a gateway that a profile keeps, needs.",
     "block-vital": "A partner whose flows are kept by a decision of peacetime is blocked only by somebody who names it.",
     "unblock-needs-a-second-person": "Who asks to take something off the block list does not grant it.",
+    # incidents
+    "incident-known": "An incident is declared once.",
+    "cutoff-own": "A cut-off is ratified or contested by somebody else than who ordered it.",
+    "trust-needs-a-second-person": "Who distrusts a device does not trust it again.",
     # everywhere
     "illegal-transition": "The state machine has no such edge from the present state (docs/stages.md).",
     "too-many-streams": "One person has at most 8 streams of live events open, a server 128.",
@@ -99,10 +103,6 @@ RULES: Mapping[str, str] = {
     "log-size": "The log has grown since it was looked at.",
     "busy": "Too many others write to the log at once: try again.",
     "not-found": "There is nothing of that name.",
-    # incidents
-    "incident-known": "An incident is declared once.",
-    "cutoff-own": "A cut-off is ratified or contested by somebody else than who ordered it.",
-    "trust-needs-a-second-person": "Who distrusts a device does not trust it again.",
     "bad-request": "The request cannot be understood.",
     "unavailable": "The log cannot be read or written: nothing can be opened, the emergency cut-off still works.",
     "internal": "Something is wrong on the server; its own log says what.",

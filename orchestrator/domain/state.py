@@ -275,11 +275,11 @@ class SiteState:
     recuts: Mapping[str, Recut] = field(default_factory=dict)  # by id, in the order in which they were scheduled
     interrupted: Mapping[str, Interrupted] = field(default_factory=dict)  # by stage: open when a cut-off came
     false_alarm: FalseAlarm | None = None  # what was said of the last cut-off
+    incidents: Incidents = field(default_factory=Incidents)
     watched: Watched = field(default_factory=Watched)  # drift, what lies beside the layers, devices that cannot be read, which server acts
 
     @property
     def rehearsal(self) -> bool:
-    incidents: Incidents = field(default_factory=Incidents)
         """Whether the ratified policy is under the rehearsal overlay: everything made under it says so."""
         return self.ratified is not None and self.ratified.policy.rehearsal is not None
 
