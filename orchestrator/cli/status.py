@@ -88,7 +88,7 @@ def _from_log(state: StateDirectory, cutoff: dict[str, Any] | None) -> dict[str,
 
 def _subtracted(site: SiteState) -> dict[str, Any]:
     """What people have closed alone: re-isolations that are not checked or not reopened, the block list, and the devices that
-    are owed something of it by the log."""
+    are owed something of it by the log. A re-isolation that found nothing open is shown as long as a device is owed its fence."""
     from orchestrator.domain.conversation_states import ConversationState
     from orchestrator.domain.owed import owed
     from orchestrator.wiring_hospital import dialect_named
@@ -102,14 +102,15 @@ def _subtracted(site: SiteState) -> dict[str, Any]:
         for pair in pairs
         if site.stage(name).conversations.get(pair) is ConversationState.REISOLATED
     }
+    owing = [one.device for one in owed(site, keeping)]
     return {
         "reisolations": [
             {"id": one.id, "what": one.what, "name": one.name, "by": one.by, "at": one.at, "checked": one.checked, "leaks": list(one.leaks)}
             for one in site.reisolations.values()
-            if one.id in closed or one.checked != "successful"
+            if one.id in closed or (one.checked != "successful" and (owing or not one.found_nothing))
         ],
         "blocked": [str(network) for network in site.blocklist],
-        "owed": [one.device for one in owed(site, keeping)],
+        "owed": owing,
     }
 
 

@@ -34,6 +34,11 @@ class Reisolation:
     leaks: tuple[str, ...] = ()
     rehearsal: bool = False
 
+    @property
+    def found_nothing(self) -> bool:
+        """Nothing of it was open, running or kept, nobody else lost anything by it, and nothing passes: there is nothing to probe."""
+        return not (self.stages or self.takes or self.blocks or self.notes or self.leaks) and self.checked not in ("", "failed")
+
 
 @dataclass(frozen=True)
 class Block:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from orchestrator.adapters.inventory_yaml import read_inventory
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.domain.folding import fold
 from orchestrator.domain.state import SiteState
+from orchestrator.domain.subtractions import Reisolation
 from orchestrator.simulation.store import StoredHospital
 from tests.api.state_directory import ROOT, StateOnDisk, cut_off_in
 
@@ -45,6 +47,7 @@ def test_with_a_server(tmp_path: Path) -> None:
         assert "R1: partner sister isolated again by rssi" in told
         assert "nothing of it was open, running or voted on" in told
         assert "closed on every device; probes:" in told
+        assert "closed    R1" not in state.orchestrator("status").stdout, "nothing was open, and no device is owed anything"
         assert "there is no zone 'admin'" in run("rssi", "reisolate", "--zone", "admin", *WHY, expect=BAD_INPUT)
         assert "B1 blocked: 198.51.100.66/32" in run("rssi", "block", "198.51.100.66", *WHY)
         assert "[block-management]" in run("rssi", "block", "10.20.250.1", *WHY, expect=REFUSED)
@@ -53,6 +56,22 @@ def test_with_a_server(tmp_path: Path) -> None:
         assert "[unblock-needs-a-second-person]" in run("rssi", "block", "grant", "U1", expect=REFUSED)
         assert "U1 granted" in run("commander", "block", "grant", "U1")
         assert json.loads(run("rssi", "block", "list", "--json"))["networks"] == []
+
+
+def test_status_tells_of_a_re_isolation_as_long_as_it_says_something() -> None:
+    ordered = Reisolation("R1", "partner", "gps", "an indicator", "rssi", "2026-06-24T08:00:00.000Z", 9, 7, {})
+    for nothing in ("successful", "inconclusive"):
+        assert replace(ordered, checked=nothing).found_nothing
+    assert not ordered.found_nothing, "its probes have not answered yet"
+    inconclusive = replace(ordered, checked="inconclusive")
+    for something in (
+        replace(ordered, checked="failed", leaks=("gp still reaches 203.0.113.20",)),
+        replace(inconclusive, stages={"P4-images": (("portal", "gps"),)}),
+        replace(inconclusive, takes=(("P1-inbound-mail", "mail-in", "everyone", "block list"),)),
+        replace(inconclusive, blocks="B1"),
+        replace(inconclusive, notes=("the layer keeps samu with hub: it still passes",)),
+    ):
+        assert not something.found_nothing
 
 
 def test_without_a_server_it_acts_on_the_state_directory(tmp_path: Path) -> None:
