@@ -6,6 +6,8 @@ import argparse
 import hashlib
 import json
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from orchestrator.errors import (
     NotAuthenticated,
     OrchestratorError,
     Refused,
+    Stale,
     TooMany,
     UnknownName,
     UsageError,
@@ -28,9 +31,10 @@ from orchestrator.errors import (
 from orchestrator.settings import state_directory
 
 TIMEOUT_S = 60.0
+_AGAIN_AFTER_S = (0.3, 1.0, 3.0)  # a write whose answer was lost: its key keeps it from being done twice
 _OPEN = ("/v1/login", "/v1/health", "/v1/rules")  # without a token
 Json = dict[str, Any]
-_REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused, 429: TooMany}
+_REFUSALS: dict[int, type[Refused]] = {401: NotAuthenticated, 403: NotAllowed, 409: Refused, 412: Stale, 429: TooMany}
 _INPUTS: dict[int, type[InputError]] = {400: UsageError, 404: UnknownName, 413: UsageError, 422: UsageError}
 
 
@@ -54,21 +58,33 @@ class Client:
         self._wanted: str | None = arguments.person
 
     def get(self, path: str, **query: str | list[str]) -> Any:
-        return self._ask("GET", path, params=query)
+        """What is there; of a list, all its pages."""
+        answer = self._ask("GET", path, params=query)
+        found = answer.json()
+        while isinstance(found, list) and "next" in answer.links:
+            answer = self._ask("GET", answer.links["next"]["url"])
+            found += answer.json()
+        return found
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self._ask("POST", path, json=body or {})
+        """Done once, also when its answer is lost on the way and it is sent again."""
+        return self._ask("POST", path, json=body or {}, headers={"Idempotency-Key": str(uuid.uuid4())}).json()
 
-    def _ask(self, method: str, path: str, **content: Any) -> Any:
+    def _ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **content: Any) -> httpx.Response:
         token = None if path.startswith(_OPEN) else self._token()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            answer = self._http.request(method, path, headers=headers, **content)
-        except httpx.TransportError as failure:
-            raise EnvironmentMissing(f"no server answers on {self._where} ({failure})", advice="orchestrator serve") from failure
-        if answer.is_success:
-            return answer.json()
-        raise _error(answer)
+        sent = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+        for pause in (*_AGAIN_AFTER_S, None):
+            try:
+                answer = self._http.request(method, path, headers=sent, **content)
+            except httpx.TransportError as failure:
+                if pause is None or isinstance(failure, (httpx.ConnectError, httpx.TimeoutException, httpx.UnsupportedProtocol)):
+                    raise EnvironmentMissing(f"no server answers on {self._where} ({failure})", advice="orchestrator serve") from failure
+                time.sleep(pause)
+                continue
+            if answer.is_success:
+                return answer
+            raise _error(answer)
+        raise AssertionError("the last try answers or raises")
 
     @contextmanager
     def stream(self, path: str, headers: dict[str, str], query: dict[str, str | list[str]]) -> Iterator[httpx.Response]:

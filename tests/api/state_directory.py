@@ -51,7 +51,7 @@ class StateOnDisk:
         return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
 
     @contextmanager
-    def serving(self, *options: str) -> Iterator[None]:
+    def serving(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """`orchestrator serve` as a process of its own, for as long as the block lasts."""
         command = [sys.executable, "-m", "orchestrator", "serve", *options]
         process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -61,7 +61,7 @@ class StateOnDisk:
                     break
                 time.sleep(0.05)
             assert process.poll() is None, process.communicate()[0]
-            yield
+            yield process
         finally:
             process.terminate()
             try:
