@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from orchestrator.adapters import sshsig
@@ -39,11 +42,41 @@ class Write:
         return hashlib.sha256(f"{self.person}\n{self.key}".encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    replayed: bool
+
+
+class Connection(HTTPConnection):
+    """To a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("orchestrator", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.connect(str(self._path))
+        except OSError:
+            made.close()
+            raise
+        self.sock = made
+
+    def ask(self, path: str, body: Mapping[str, Any], **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **named})
+        answer = self.getresponse()
+        return Answer(answer.status, json.loads(answer.read()), answer.getheader("Idempotent-Replayed") == "true")
+
+
 @dataclass
 class Sent:
     """What came back, by key; `stop` once so many have been answered."""
 
-    answers: dict[str, httpx.Response] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     stop_after: int = 10**9
     reached: threading.Event = field(default_factory=threading.Event)
 
@@ -61,37 +94,30 @@ def write(number: int) -> Write:
     return Write(person, "/v1/logbook", {"text": f"number {number}"}, f"key-{number}")
 
 
-def log_in(http: httpx.Client, person: str) -> str:
-    challenge = http.post("/v1/login/challenge", json={"person": person}).json()["challenge"]
+def log_in(connection: Connection, person: str) -> str:
+    challenge = connection.ask("/v1/login/challenge", {"person": person}).body["challenge"]
     signature = sshsig.sign(key_of(person), NAMESPACE, challenge.encode())
-    token: str = http.post("/v1/login", json={"person": person, "challenge": challenge, "signature": signature}).json()["token"]
-    return token
+    return str(connection.ask("/v1/login", {"person": person, "challenge": challenge, "signature": signature}).body["token"])
 
 
 def send(state: StateOnDisk, writes: Sequence[Write], sent: Sent) -> None:
     """By several clients at once, until all are answered or the server is gone."""
-
-    def client() -> httpx.Client:
-        return httpx.Client(base_url="http://orchestrator", transport=httpx.HTTPTransport(uds=str(state.socket)), timeout=60)
-
-    with client() as http:
-        tokens = {person: log_in(http, person) for person in PEOPLE}
+    with contextlib.closing(Connection(state.socket)) as connection:
+        tokens = {person: log_in(connection, person) for person in PEOPLE}
 
     def work(mine: Sequence[Write]) -> None:
-        with client() as http:
+        with contextlib.closing(Connection(state.socket)) as connection:
             for one in mine:
-                headers = {"Authorization": f"Bearer {tokens[one.person]}", "Idempotency-Key": one.key}
                 try:
-                    sent.answers[one.key] = http.post(one.path, json=one.body, headers=headers)
-                except httpx.TransportError:
-                    sent.reached.set()
+                    answer = connection.ask(one.path, one.body, Authorization=f"Bearer {tokens[one.person]}", Idempotency_Key=one.key)
+                except (OSError, HTTPException):
                     return
+                sent.answers[one.key] = answer
                 if len(sent.answers) >= sent.stop_after:
                     sent.reached.set()
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(work, [writes[start::CLIENTS] for start in range(CLIENTS)]))
-    sent.reached.set()
 
 
 def marked(state: StateOnDisk) -> list[Event]:
@@ -126,11 +152,10 @@ def test_a_server_is_killed_in_the_middle_of_writes_that_are_then_repeated(tmp_p
         send(state, writes, after)
 
     assert len(after.answers) == count
-    assert {answer.status_code for answer in after.answers.values()} == {201}
+    assert {answer.status for answer in after.answers.values()} == {201}
     for key, answer in before.answers.items():
-        again = after.answers[key]
-        assert (answer.status_code, again.json(), again.headers.get("idempotent-replayed")) == (201, answer.json(), "true")
-    replayed = {one.mark for one in writes if after.answers[one.key].headers.get("idempotent-replayed") == "true"}
+        assert after.answers[key] == replace(answer, replayed=True)
+    replayed = {one.mark for one in writes if after.answers[one.key].replayed}
     assert replayed == done, "what was in the log was answered from it, the rest was done"
     found = Counter(str(event.body[MARK]).partition(":")[0] for event in marked(state))
     assert found == Counter(one.mark for one in writes), "each of them is in the log once"
