@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.cli.client import Client, add_options, show
 from orchestrator.cli.exit_codes import OK
@@ -28,6 +29,12 @@ SEEN: Mapping[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         "/v1/events", "the log, a page", ("type", "stage", "device", "actor", "after", "limit"),
         ("seq", "at", "type", "actor", "stage", "device"),
     ),
+    "extensions": (
+        "/v1/extensions", "later ends that were asked for", (), ("id", "stage", "until", "requested_by", "granted_by", "reason"),
+    ),
+    "reisolations": ("/v1/reisolations", "what was closed again", (), ("id", "at", "what", "name", "by", "done", "checked", "reason")),
+    "reisolation": ("/v1/reisolations/{name}", "one of them, device by device", (), ()),
+    "plan": ("/v1/stages/{name}/plan", "the plan of a stage, scripts included", (), ()),
     "health": ("/v1/health", "whether the server is well; needs no login", (), ()),
     "rules": ("/v1/rules", "every rule that refuses; needs no login", (), ()),
 }  # fmt: skip
@@ -36,8 +43,10 @@ SEEN: Mapping[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("site", help="what there is to see of the site", description=__doc__)
     verbs = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
-    for name, (_, help_, filters, _) in SEEN.items():
+    for name, (path, help_, filters, _) in SEEN.items():
         verb = verbs.add_parser(name, help=help_)
+        if "{name}" in path:
+            verb.add_argument("name", metavar="NAME")
         for option in filters:
             verb.add_argument(f"--{option}", metavar="VALUE")
         add_options(verb)
@@ -47,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     path, _, filters, columns = SEEN[arguments.action]
     query = {name: getattr(arguments, name) for name in filters if getattr(arguments, name) is not None}
-    answer = Client(arguments).get(path, **query)
+    answer = Client(arguments).get(path.format(name=quote(getattr(arguments, "name", ""), safe="")), **query)
     show(arguments, answer, text(answer, columns))
     return OK
 
