@@ -76,7 +76,8 @@ def _repaired(answer: Json) -> Iterator[str]:
 
 
 def _lines(where: str, item: Json) -> Iterator[str]:
-    weight = "MORE than approved" if item["more"] else "changed" if item["section"] else "less, or to be looked at"
+    more = "MORE than before" if item["section"] else "MORE than approved"
+    weight = more if item["more"] else "changed" if item["section"] else "less, or to be looked at"
     yield f"{where}: {weight}: {item['text']} (since {item['since']})" + (f" [{item['section']}]" if item["section"] else "")
     yield from (f"  + {line}" for line in item["appears"])
     yield from (f"  - {line}" for line in item["disappears"])

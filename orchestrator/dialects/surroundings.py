@@ -45,10 +45,15 @@ _OURS = re.compile(r"^(containment|ovs-netdev$|ovs-system$)")
 @dataclass(frozen=True)
 class Surroundings:
     """One platform's words. `scripts` run after the dialect's snapshot, on the same session; `sections` takes what all of
-    them printed, the snapshot first."""
+    them printed, the snapshot first. `denies` finds the lines of the site's own rules that stop packets."""
 
     scripts: tuple[Script, ...]
     sections: Callable[[Sequence[str]], Sections]
+    denies: re.Pattern[str] = re.compile(r"(?!)")  # nothing is known of such lines
+
+    def denials(self, section: str, text: str) -> list[str]:
+        """The lines of a section that stop packets, in order, as often as they stand there."""
+        return [line.strip() for line in text.splitlines() if self.denies.search(line)] if section in _RULES else []
 
 
 def surroundings_for(platform: str) -> Surroundings:
@@ -92,13 +97,16 @@ def _snapshot(printed: Sequence[str]) -> Sections:
     return _clean(headed(printed[0]))
 
 
-SNAPSHOT_ONLY = Surroundings((), _snapshot)
-_FILTER = Surroundings((Script("sh", _LINUX),), _linux)
+_RULES = frozenset({"rules", "site rules", "switch rules"})
+_NFTABLES = re.compile(r"\b(drop|reject)\b")  # `policy drop` of a chain included
+_FLOWS = re.compile(r"\bactions=drop\b")
+_IPTABLES = re.compile(r"-j (DROP|REJECT)\b|:\S+ DROP\b")
+SNAPSHOT_ONLY = Surroundings((), _snapshot, _NFTABLES)
 _WORDS: Mapping[str, Surroundings] = {
-    "nftables": _FILTER,
-    "iptables": _FILTER,
-    "openvswitch": Surroundings((Script("sh -s", _LINUX), Script("sh -s", _SWITCH)), _switch),
-    "frr": Surroundings((Script("containment-router read"),), _router),
+    "nftables": Surroundings((Script("sh", _LINUX),), _linux, _NFTABLES),
+    "iptables": Surroundings((Script("sh", _LINUX),), _linux, _IPTABLES),
+    "openvswitch": Surroundings((Script("sh -s", _LINUX), Script("sh -s", _SWITCH)), _switch, _FLOWS),
+    "frr": Surroundings((Script("containment-router read"),), _router, _NFTABLES),
 }
 
 

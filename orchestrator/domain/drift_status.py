@@ -32,10 +32,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Deviation:
-    """One thing that is not as the log says. `more`: more may pass than was approved, now or after a restart.
+    """One thing that is not as the log says. `more`: more may pass than was approved, now or after a restart; beside the layer,
+    more than by the site's own rules as they were.
 
-    `appears` and `disappears` are packets, as text; `section` and `diff` are of what lies beside the layer. `since` is when it
-    was first found (RFC 3339).
+    `appears` and `disappears` are packets, as text (or by which rule they were stopped); `section` and `diff` are of what lies
+    beside the layer. `since` is when it was first found (RFC 3339).
     """
 
     kind: Kind

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain import conditions, duties, eligibility
@@ -174,7 +175,8 @@ class Drift:
                 if seen.sections is None:
                     found += [item for item in known.found if item.kind is Kind.BESIDE]
                 elif not first_look:
-                    found += beside(noted or {}, seen.sections)
+                    platform = conditions.in_force(state).site.device(name).platform
+                    found += beside(noted or {}, seen.sections, self._with.surroundings_for(platform).denials)
             status = _with_since(name, found, known, now)
             outcome.append(status)
             events = []
@@ -240,16 +242,21 @@ def _repaired(make: EventMaker, status: DriftStatus, did: tuple[str, ...], by: s
 # --- what lies beside the layer -------------------------------------------------------------------------------------
 
 
-def beside(noted: Mapping[str, Section], now: Mapping[str, str]) -> list[Deviation]:
-    """The sections that are not as they were noted, each with a short difference."""
+def beside(noted: Mapping[str, Section], now: Mapping[str, str], denials: Callable[[str, str], list[str]]) -> list[Deviation]:
+    """The sections that are not as they were noted, each with a short difference. `denials` are the lines of a section that
+    stop packets: where some of them are gone, more may pass."""
     found = []
     for name in sorted({*noted, *now}):
         text, old = now.get(name, ""), noted.get(name)
         if (old is not None and old.sha256 == _sha256(text)) or (old is None and not text):
             continue
+        gone = list((Counter(denials(name, old.text if old is not None else "")) - Counter(denials(name, text))).elements())
+        told = f"beside the layer, {name} changed since {old.at if old else 'it was first looked at'}"
+        if gone:
+            told += f": {len(gone)} of the site's own deny rules are gone; what they stopped passes wherever the layer lets it"
         found.append(
             Deviation(
-                Kind.BESIDE, False, f"beside the layer, {name} changed since {old.at if old else 'it was first looked at'}",
+                Kind.BESIDE, bool(gone), told, shortened([f"what the site stopped by: {line[:200]}" for line in gone]),
                 section=name, sha256=_sha256(text), diff=_diff(old.text if old is not None else "", text),
             )
         )  # fmt: skip

@@ -89,6 +89,9 @@ def test_everything_that_colleagues_did_in_one_night(watched: Watched) -> None:
     assert translated["diff"] == ["+\t\tip daddr 203.0.113.27 tcp dport 8080 dnat ip to 10.20.11.20:80"]
     assert kinds[FLUSHED] == {"layer-missing", "beside"}
     assert any(line.startswith("any → any through") for item in found[FLUSHED] for line in item["appears"])
+    (rules,) = [item for item in found[FLUSHED] if item["section"] == "site rules"]
+    assert rules["more"]
+    assert any(line.startswith("what the site stopped by: ") and line.endswith("policy drop;") for line in rules["appears"])
     assert {"not-modelled", "beside"} <= kinds[INSERTED]
     assert [item["diff"] for item in found[INSERTED] if item["section"] == "routes"] == [["+10.99.0.0/16 via 203.0.113.1 dev wan0"]]
     assert any(f"through {guard}" in line for item in found[ROUTER] for line in item["appears"])

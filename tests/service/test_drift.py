@@ -375,6 +375,25 @@ def test_a_change_beside_the_layer_is_told_by_section_until_a_person_accepts_it(
     assert len(of(reopening, E.DRIFT_DETECTED)) == 2
 
 
+def test_deny_rules_of_the_site_that_are_gone_are_more_also_after_the_layer_is_repaired() -> None:
+    reopening = opened()
+    there = machine(reopening)
+    there.site_rules = "policy drop\ntcp dport 23 drop\ntcp dport 23 drop\ntcp dport 443 accept"
+    look(reopening)
+    there.site_rules = "tcp dport 443 accept\ntcp dport 23 drop\ntcp dport 23 drop\npolicy drop"
+    (moved,) = look(reopening).found
+    assert (moved.kind, moved.more, moved.appears) == (Kind.BESIDE, False, ()), "the same lines in another order: a person looks"
+    there.slots.clear()
+    there.site_rules = "tcp dport 443 accept\ntcp dport 23 drop"
+    assert Kind.LAYER_MISSING in kinds(look(reopening))
+    repaired(reopening)
+    (left,) = look(reopening).found
+    assert (left.kind, left.section, left.more) == (Kind.BESIDE, "rules", True)
+    assert "2 of the site's own deny rules are gone" in left.text
+    assert left.appears == ("what the site stopped by: policy drop", "what the site stopped by: tcp dport 23 drop")
+    assert reopening.stages.runner.repair.due({"fw-ext": look(reopening)}) == (), "it is the site's own: nobody repairs it but people"
+
+
 def test_another_cut_off_in_the_same_incident_accepts_nothing() -> None:
     reopening = opened()
     look(reopening)
