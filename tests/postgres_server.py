@@ -29,7 +29,7 @@ def _binaries() -> Path:
 
 
 def _as_its_account(*words: str) -> list[str]:
-    """The server ends with this process, however that ends (SIGINT is its fast shutdown)."""
+    """The server ends with the thread that starts it, however that ends (SIGINT is its fast shutdown): start it in the main one."""
     account = ["--reuid", _ACCOUNT, "--regid", _ACCOUNT, "--clear-groups"] if os.geteuid() == 0 else []
     return ["setpriv", *account, "--pdeathsig", "INT", "--", *words]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from orchestrator.adapters.postgres_log import PostgresLog
 from orchestrator.adapters.sqlite_log import SqliteLog
 from orchestrator.domain.events import NewEvent
 from orchestrator.simulation.store import StoredHospital
@@ -24,7 +25,11 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class StateOnDisk:
+    """`log` is the address of a log in PostgreSQL; `hospital` the file of a simulated one that several machines act on."""
+
     directory: Path
+    log: str = ""
+    hospital: Path | None = None
 
     @property
     def socket(self) -> Path:
@@ -41,7 +46,9 @@ class StateOnDisk:
             "HOME": str(self.directory),
             "LANG": "C.UTF-8",
             "ORCHESTRATOR_STATE": str(self.directory),
-            "ORCHESTRATOR_SIMULATION": str(self.directory / "hospital.json"),
+            "ORCHESTRATOR_SIMULATION": str(self.hospital or self.directory / "hospital.json"),
+            "ORCHESTRATOR_LOG": self.log,
+            "XDG_RUNTIME_DIR": str(self.directory),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
@@ -71,15 +78,19 @@ class StateOnDisk:
                 process.communicate()
 
 
-def cut_off_in(directory: Path, people: Sequence[str], *, cut: bool = True) -> StateOnDisk:
-    """Ratified and, unless `cut` says otherwise, cut off just now; `people` have their private keys in `keys`."""
-    state = StateOnDisk(directory)
+def cut_off_in(directory: Path, people: Sequence[str], *, cut: bool = True, log: str = "", ready: str = "") -> StateOnDisk:
+    """Ratified and, unless `cut` says otherwise, cut off just now; `people` have their private keys in `keys`. `log`: in that
+    PostgreSQL. `ready`: a stage that has all that it waits for but a plan and votes."""
+    state = StateOnDisk(directory, log)
     reopening = Reopening(clock=ManualClock(datetime.now(UTC)))
     reopening.ratify()
     if cut:
         reopening.cut()
-    with SqliteLog(directory / "log.sqlite", head_file=directory / "log.head") as log:
-        log.append([NewEvent(e.type, e.at, e.actor, e.body, e.stage, e.device) for e in reopening.log.read()])
+    if ready:
+        reopening.evidence(ready)
+    head = directory / "log.head"
+    with PostgresLog(log, head) if log else SqliteLog(directory / "log.sqlite", head_file=head) as kept:
+        kept.append([NewEvent(e.type, e.at, e.actor, e.body, e.stage, e.device) for e in reopening.log.read()])
     with StoredHospital(reopening.site, directory / "hospital.json").opened() as hospital:
         for name, machine in hospital.machines.items():
             machine.slots, machine.epoch = reopening.hospital.machines[name].slots, reopening.hospital.machines[name].epoch
