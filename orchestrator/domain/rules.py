@@ -17,6 +17,7 @@ RULES: Mapping[str, str] = {
     # the policy
     "not-ratified": "No policy is ratified: nothing can be planned, voted on or opened.",
     "policy-findings": "`policy check` refuses the policy, so nobody can ratify it.",
+    "device-holds-a-layer": "A device where a layer or an opening of ours lies stays in the inventory, under its name.",
     "not-genesis": "The first policy is ratified by people of its own genesis set only.",
     "signed-twice": "One person signs once, whatever keys they have.",
     "ratification-votes": "The signatures do not fill every place that ratification asks for.",

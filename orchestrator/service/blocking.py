@@ -17,6 +17,7 @@ from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.network import Prefix
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.state import SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.ports import Credential, DeviceStep
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, expected_by_the_log
@@ -47,6 +48,8 @@ class Blocking:
     def release(self, device: str) -> Told:
         """The list of the device becomes the log's (with what was never on ours), and is read back. Raises NotActing, LogUnavailable."""
         state = self.journal.state()
+        if gone := undeclared(state, [device]):
+            return Told(device, gone[device])
         declared = conditions.in_force(state).site.device(device)
         dialect, target = self.collaborators.dialect_for(declared.platform), self.collaborators.target_for(declared)
         before = self._read(device)

@@ -20,6 +20,7 @@ from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.network import Prefix
 from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.state import DeviceStatus, SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.errors import DeviceError, DeviceRefused, DeviceUnknown, LogUnavailable, NotActing
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.service.answers import TAIL, answer_body
@@ -180,8 +181,9 @@ class DeviceSteps:
         """Reads devices back: what each holds, or why that is not known. Records nothing."""
         state = self.journal.state()
         site = conditions.in_force(state).site
-        scripts = {name: (self.collaborators.dialect_for(site.device(name).platform).read_back(),) for name in devices}
-        seen: dict[str, Observed | str] = {}
+        seen: dict[str, Observed | str] = {**undeclared(state, devices)}
+        known = [name for name in devices if name not in seen]
+        scripts = {name: (self.collaborators.dialect_for(site.device(name).platform).read_back(),) for name in known}
         for name, outcome in self._run(state, scripts, "read_back").items():
             if outcome.step is not DeviceStep.APPLIED:
                 seen[name] = f"{outcome.step}: {outcome.detail}"
@@ -267,8 +269,12 @@ class DeviceSteps:
         """One outcome per device, whatever an adapter forgets: silence is `unknown`."""
         site = conditions.in_force(state).site
         outcomes = {name: Outcome(name, DeviceStep.UNKNOWN, "", 0.0, "no answer") for name in scripts}
+        gone = undeclared(state, scripts)
+        outcomes.update({name: Outcome(name, DeviceStep.UNKNOWN, "", 0.0, why) for name, why in gone.items()})
         by_platform: dict[str, dict[Target, Sequence[Script]]] = {}
         for name, texts in scripts.items():
+            if name in gone:
+                continue
             device = site.device(name)
             by_platform.setdefault(device.platform, {})[self.collaborators.target_for(device)] = texts
         for platform, targets in by_platform.items():

@@ -25,6 +25,7 @@ from orchestrator.domain.making import ORCHESTRATOR, EventMaker, stamp
 from orchestrator.domain.posture import SitePosture
 from orchestrator.domain.profiles import layers_in_force
 from orchestrator.domain.state import DeviceStatus, SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.errors import DeviceError, Refused, Stale, UnknownName
 from orchestrator.ports import Credential, DeviceStep, Outcome
 from orchestrator.service.collaborators import Collaborators
@@ -123,12 +124,15 @@ class Drift:
         if not names:
             return {}
         site = conditions.in_force(self._journal.state()).site
+        gone = undeclared(self._journal.state(), names)
         targets = {}
         for name in names:
+            if name in gone:
+                continue
             device = site.device(name)
             dialect, words = self._with.dialect_for(device.platform), self._with.surroundings_for(device.platform)
             targets[self._with.target_for(device)] = (dialect.read_back(), dialect.snapshot(), *words.scripts)
-        found: dict[str, Seen] = {}
+        found: dict[str, Seen] = {name: Seen(None, why=why) for name, why in gone.items()}
         for answers in self._with.reader.run(
             targets, credential=Credential.CUT, deadline_s=self._with.device_deadline_s, verb="read_back"
         ):  # fmt: skip

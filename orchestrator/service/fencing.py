@@ -11,6 +11,7 @@ from orchestrator.domain import conditions
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.state import SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.errors import DeviceError, LogUnavailable
 from orchestrator.ports import Credential, DeviceStep, Outcome
 from orchestrator.service.collaborators import Collaborators
@@ -29,9 +30,11 @@ def fence(collaborators: Collaborators, journal: Journal, names: Collection[str]
     fenced, with the reason: they are owed it still. Raises LogUnavailable."""
     state = journal.state()
     epoch = state.epoch
-    known = [name for name in names if state.device(name).slots]
-    if not known:
+    holding = [name for name in names if state.device(name).slots]
+    if not holding:
         return {}
+    gone = undeclared(state, holding)
+    known = [name for name in holding if name not in gone]
     site = conditions.in_force(state).site
     targets = {
         collaborators.target_for(site.device(name)): (
@@ -40,8 +43,9 @@ def fence(collaborators: Collaborators, journal: Journal, names: Collection[str]
         )
         for name in known
     }
-    found: dict[str, tuple[DeviceStep, str]] = {}
-    for answers in collaborators.reader.run(targets, credential=Credential.CUT, deadline_s=collaborators.device_deadline_s, verb="fence"):
+    found: dict[str, tuple[DeviceStep, str]] = {name: (DeviceStep.UNKNOWN, why) for name, why in gone.items()}
+    run = collaborators.reader.run
+    for answers in run(targets, credential=Credential.CUT, deadline_s=collaborators.device_deadline_s, verb="fence") if targets else ():
         name = answers[0].device
         found[name] = _judged(collaborators, site.device(name).platform, answers, epoch)
     journal.decide(

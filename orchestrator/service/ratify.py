@@ -1,6 +1,6 @@
 """Ratifying a policy, in six steps; then the cut pack is written.
 
-1 the policy has no findings
+1 the policy has no findings, and no device that holds something of ours is missing from the inventory
 2 the statement is about these files, and about a log that is a beginning of ours and knows no later ratification
 3 every signature is of the statement, by a key of the allowed signers in force
 4 the signers are distinct persons and fill every role asked for (the first time: people of the genesis set only)
@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator.domain import merkle
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.events import Event, EventType, Head, NewEvent
+from orchestrator.domain.folding import fold
 from orchestrator.domain.making import stamp, without_floats
 from orchestrator.domain.network import Site
 from orchestrator.domain.pack import NAMESPACE as PACK
@@ -32,6 +33,7 @@ from orchestrator.domain.ratification import (
     require_sound,
     require_votes,
 )
+from orchestrator.domain.undeclared import require_declared
 from orchestrator.errors import NotAuthenticated, Refused, Stale, UsageError
 from orchestrator.ports import Clock, Log, Signatures
 from orchestrator.service.pack_making import DialectFor, HostKeys, make_pack
@@ -80,8 +82,9 @@ def in_force(log: Log) -> tuple[InForce, Event] | None:
 
 
 def statement_now(around: Ratification, site: Site, policy: Policy) -> str:
-    """The text that people sign now. Raises Refused (rule `policy-findings`)."""
+    """The text that people sign now. Raises Refused (rules `policy-findings`, `device-holds-a-layer`)."""
     require_sound(site, policy)
+    require_declared(fold(around.log.read()), site)
     return ratification_statement(site, policy, around.allowed_signers, around.log.head())
 
 
@@ -90,6 +93,7 @@ def ratify(around: Ratification, site: Site, policy: Policy, *, signatures: Mapp
     was appended. When only the pack cannot be written, the policy is in force: `write_pack` again."""
     now = around.clock.now()
     require_sound(site, policy)  # 1
+    require_declared(fold(around.log.read()), site)
     ratified_before = in_force(around.log)
     before = ratified_before[0] if ratified_before is not None else None
     size = around.log.head().size

@@ -20,6 +20,7 @@ from orchestrator.domain.owed import held_by, taken_from, whole
 from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.stage_names import base
 from orchestrator.domain.state import DeviceStatus, SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.errors import DeviceError, IllegalTransition, LogUnavailable
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, Expectation, without_held
@@ -65,6 +66,7 @@ def close_and_read_back(
     _hand_over(journal, stage)
     problems: list[str] = []
     devices = [device for device in _parts(collaborators, journal.state(), stage) if only is None or device.device in only]
+    problems += _unplanned_and_gone(journal.state(), stage, devices, only)
     _close_first(journal, steps, devices)
     for order in sorted({device.order for device in devices}, reverse=True):
         group = [device for device in devices if device.order == order]
@@ -86,7 +88,7 @@ def _parts(collaborators: Collaborators, state: SiteState, stage: str) -> list[D
         known = set(part.change.elements) if part is not None else set()
         more = tuple(item for item in held.openings if item.element not in known) if held is not None else ()
         ports = tuple(port for port in held.releases if part is None or port not in part.change.releases) if held is not None else ()
-        if more or ports:
+        if (more or ports) and not undeclared(state, [device.name]):
             change = DeviceChange(
                 device=device.name,
                 openings=(*(part.change.openings if part is not None else ()), *more),
@@ -94,6 +96,13 @@ def _parts(collaborators: Collaborators, state: SiteState, stage: str) -> list[D
             )
             parts[device.name] = _rendered(collaborators, state, change)
     return list(parts.values())
+
+
+def _unplanned_and_gone(state: SiteState, stage: str, parts: Sequence[DevicePlan], only: Collection[str] | None) -> list[str]:
+    """Devices where the stage holds something, without a part of its plan, that are in the inventory no more: why they stay open."""
+    planned = {part.device for part in parts}
+    names = [device.name for device in state.devices.values() if device.name not in planned and _concerned(device, stage)]
+    return list(undeclared(state, [name for name in names if only is None or name in only]).values())
 
 
 def _rendered(collaborators: Collaborators, state: SiteState, change: DeviceChange) -> DevicePlan:

@@ -22,6 +22,7 @@ from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.network import Platform, Prefix
 from orchestrator.domain.owed import Owed, owed, whole
 from orchestrator.domain.state import SiteState
+from orchestrator.domain.undeclared import undeclared
 from orchestrator.errors import DeviceError, LogUnavailable
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.service.answers import TAIL, answer_body
@@ -73,9 +74,10 @@ class Subtracting:
         is closed at once; their own run closes it again and settles it. `assumed`: instead of what the log says."""
         state = assumed if assumed is not None else self.journal.state()
         todo = [one for one in self.owed(state) if devices is None or one.device in devices]
-        works = self._works(state, todo, also)
+        going = {change.device for stage in also for change in whole(state, stage)}
+        told = {name: Told(name, why) for name, why in undeclared(state, {*going, *(one.device for one in todo)}).items()}
+        works = self._works(state, [one for one in todo if one.device not in told], also, without=told)
         self._record([event for work in works for event in self._intents(state, work)])
-        told: dict[str, Told] = {}
         for work in self._run(state, works):
             events, detail = self._judged(state, work, self._seen(state, work))
             self._record(events)
@@ -84,10 +86,12 @@ class Subtracting:
 
     # --- before -------------------------------------------------------------------------------------------------
 
-    def _works(self, state: SiteState, todo: Sequence[Owed], also: Collection[str]) -> list[_Work]:
+    def _works(self, state: SiteState, todo: Sequence[Owed], also: Collection[str], without: Collection[str]) -> list[_Work]:
         going: dict[str, dict[str, DeviceChange]] = {}
         for stage in also:
             for change in whole(state, stage):
+                if change.device in without:
+                    continue
                 going.setdefault(change.device, {})[stage] = change
         known = {one.device: one for one in todo}
         works = []
