@@ -170,9 +170,8 @@ def test_a_server_that_stops_ends_its_streams_at_once() -> None:
         with api_on(after_the_cut()) as api:
             headers = api._as("auditor")
             http = client.enter_context(httpx.Client(transport=httpx.HTTPTransport(uds=api.socket), timeout=60))
-            source = client.enter_context(
-                httpx_sse.connect_sse(http, "GET", f"http://here/v1/events/stream?type={E.LOGBOOK_ENTERED}", headers=headers)
-            )
+            address = f"http://here/v1/events/stream?type={E.LOGBOOK_ENTERED}"
+            source = client.enter_context(httpx_sse.connect_sse(http, "GET", address, headers=headers))
             follower = Follower(event for event in source.iter_sse() if event.data)
         follower.thread.join(10)
         assert follower.types == ["the stream has ended"]
