@@ -56,6 +56,7 @@ from orchestrator.service.planning import Planner
 from orchestrator.service.reverting import close_and_read_back, revert
 from orchestrator.service.turn import Turn
 
+RATIFIED_SINCE = "another policy, inventory or other keys were ratified since its votes were re-checked"
 _SLICE_S = 1.0  # how often an observation looks whether it must stop
 
 
@@ -140,7 +141,7 @@ class Execution:
     def _recheck(self, plan: Plan) -> None:
         """Raises Stale for anything that moved since the vote. Nothing has been sent."""
         state = self._journal.state()
-        self._votes_for = _in_force(state)
+        self._votes_for = voted_under(state)
         try:
             now_digest = self._planner.plan(state, self._stage, plan.partners, plan.window).digest
             may_apply(state, self._stage, now_digest, self._journal.now())
@@ -259,8 +260,8 @@ class Execution:
         now = state.stage(self._stage).state
         if state.run_epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
             raise Preempted(f"{self._stage} is {now}, the site {state.posture}, the epoch {state.epoch}")
-        if now is not StageState.OBSERVING and self._votes_for not in (None, _in_force(state)):
-            raise Preempted("another policy, inventory or other keys were ratified since its votes were re-checked")
+        if now is not StageState.OBSERVING and self._votes_for not in (None, voted_under(state)):
+            raise Preempted(RATIFIED_SINCE)
         if expiry.is_over(state.stage(self._stage), self._journal.now()):
             raise TimeIsUp(f"the time of {self._stage} is over")
         if self._stopping.is_set():
@@ -287,7 +288,7 @@ class Execution:
         revert(self._with, self._journal, self._stage)
 
 
-def _in_force(state: SiteState) -> tuple[str, str, int]:
+def voted_under(state: SiteState) -> tuple[str, str, int]:
     """What votes are bound to: policy, inventory, people's keys."""
     ratified = conditions.in_force(state)
     return ratified.policy_digest, ratified.inventory_digest, ratified.keys_since

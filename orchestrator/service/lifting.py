@@ -44,6 +44,7 @@ from orchestrator.errors import (
     IllegalTransition,
     InputError,
     LogUnavailable,
+    NotActing,
     OrchestratorError,
     Refused,
     Stale,
@@ -52,7 +53,7 @@ from orchestrator.ports import DeviceStep
 from orchestrator.service.checks import CheckFailed, Checks, check_ran, only
 from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.device_steps import DeviceSteps, expected_by_the_log
-from orchestrator.service.execution import Preempted, Stopping
+from orchestrator.service.execution import RATIFIED_SINCE, Preempted, Stopping, voted_under
 from orchestrator.service.journal import Journal
 from orchestrator.service.lift_plan import plan_with
 from orchestrator.service.putting_back import put_back
@@ -81,6 +82,7 @@ class Lifting:
         self._steps = DeviceSteps(collaborators, journal, stage, self._guard)
         self._checks = Checks(collaborators, journal, stage)
         self._epoch = journal.state().run_epoch
+        self._votes_for: tuple[str, str, int] | None = None  # what was in force when the votes were re-checked
         self._rules: dict[str, dict[str, str]] = {}
         self._boots: dict[str, tuple[str, ...]] = {}
 
@@ -100,6 +102,9 @@ class Lifting:
         except (Preempted, Stopping, OrchestratorError) as failure:
             self._give_up(failure)
             return
+        except Exception as unforeseen:  # whatever it is, every device is put back at once
+            self._give_up(unforeseen)
+            raise
         self.observe()
 
     def observe(self) -> None:
@@ -117,14 +122,15 @@ class Lifting:
                     return
                 with self._turn.given_away():
                     self._with.wait(_SLICE_S)
-        except (Stopping, Preempted, IllegalTransition):
-            return  # it goes on after the restart; or a cut-off has laid the layer again, and the log says so
+        except (Stopping, Preempted, NotActing, IllegalTransition):
+            return  # it goes on after the restart, or on the server that acts; or a cut-off has laid the layer again, and the log says so
 
     # 1
 
     def _recheck(self) -> None:
         """Raises Stale for anything that moved since the vote. Nothing has been sent."""
         state, now = self._journal.state(), self._journal.now()
+        self._votes_for = voted_under(state)
         try:
             self._rules = read_site_rules(self._with, lifted_devices(state))
             digest_now = plan_with(self._with, state, self._stage, now, self._rules).digest
@@ -260,11 +266,15 @@ class Lifting:
             raise DeviceRefused("; ".join(wrong))
 
     def _guard(self) -> None:
-        """Raises when the run must stop: a cut-off, a revert by a person, the end of the server."""
+        """Raises when the run must stop: a cut-off, a revert by a person, another policy or other keys before it is lifted, another
+        server that took over, the end of this one."""
+        self._journal.require_acting()
         state = self._journal.state()
         now = state.stage(self._stage).state
         if state.run_epoch != self._epoch or now not in (StageState.APPLYING, StageState.VERIFYING, StageState.OBSERVING):
             raise Preempted(f"{self._stage} is {now}, the site {state.posture}, the epoch {state.epoch}")
+        if now is not StageState.OBSERVING and self._votes_for not in (None, voted_under(state)):
+            raise Preempted(RATIFIED_SINCE)
         if self._stopping.is_set():
             raise Stopping("the server stops")
 
@@ -272,7 +282,10 @@ class Lifting:
         self._journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(type_, body, stage=self._stage)])
 
     def _give_up(self, failure: Exception) -> None:
-        """Puts all devices back; after a cut-off too, for it may not have touched each of them."""
+        """Puts all devices back; after a cut-off too, for it may not have touched each of them. When another server has taken over,
+        it does that."""
+        if isinstance(failure, NotActing):
+            return
         if self._journal.state().stage(self._stage).state is not StageState.REVERTING:
             try:
                 self._say(E.STAGE_REVERTING, {"reason": str(failure)[:1000]})

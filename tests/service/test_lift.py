@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from orchestrator.adapters.memory_lease import MemoryLease
 from orchestrator.dialects.base import Script
 from orchestrator.domain.commands import AcceptDifferences, DeferStage, ReportMonitor
 from orchestrator.domain.events import EventType as E
@@ -21,6 +22,7 @@ from orchestrator.simulation.device import Fault, SimulatedDevice
 from orchestrator.simulation.hospital import SimulatedHospital, SimulatedProbes
 from tests.service.reopening import DOCUMENT, Reopening, after_the_cut
 from tests.service.test_execution import held
+from tests.service.test_two_servers import begins
 
 LIFELINES, LIFT = "P0-lifelines", "P8-lift"
 OTHERS = (
@@ -414,3 +416,81 @@ def test_a_lift_is_used_once_and_a_false_alarm_never_resumes_it() -> None:
         reopening.stages.apply("commander", LIFT)
     reopening.cut()
     assert LIFT not in reopening.stages.state().interrupted
+
+
+def swapped_keys(reopening: Reopening) -> None:
+    reopening.allowed_signers = reopening.allowed_signers.replace("eng-2 ", "eng-4 ")
+    reopening.ratify()
+
+
+@pytest.mark.parametrize("verb", ["loosen", "lift"])
+def test_other_keys_that_are_ratified_on_the_way_put_every_device_back(verb: str) -> None:
+    reopening = approved()
+    before = held(reopening)
+    meddled(reopening, verb, "fw-ext", lambda _machine: swapped_keys(reopening))
+    status = reopening.apply(LIFT)
+    assert status.state == "reverted", status.detail
+    assert "ratified since" in status.detail
+    assert held(reopening) == before
+    assert {name for name, word in layers(reopening).items() if word == "laid"} == {device.device for device in planned(reopening).devices}
+    assert not any(event.type is E.LAYER_LIFTED for event in reopening.log.read())
+
+
+def test_what_is_ratified_during_surveillance_ends_no_lift() -> None:
+    reopening = approved()
+
+    def wait(seconds: float) -> None:
+        reopening.clock.wait(seconds)
+        if reopening.stages.journal.state().posture == "surveillance" and "eng-2 " in reopening.allowed_signers:
+            swapped_keys(reopening)
+
+    reopening.wait = wait
+    reopening.stages = reopening.server()
+    assert reopening.apply(LIFT).state == "open"
+    assert "eng-4 " in reopening.allowed_signers
+
+
+@pytest.mark.parametrize("verb", ["loosen", "lift"])
+def test_what_nobody_foresaw_puts_every_device_back_at_once(verb: str) -> None:
+    reopening = approved()
+    before = held(reopening)
+    meddled(reopening, verb, "fw-ext", lambda _machine: 1 // 0)
+    reopening.stages.apply("commander", LIFT)
+    assert reopening.stages.runner.wait(60)
+    assert [type(failure) for failure in reopening.stages.runner.failures] == [ZeroDivisionError], "health says so"
+    status = reopening.status(LIFT)
+    assert status.state == "reverted", status.detail
+    assert held(reopening) == before
+    assert {name for name, word in layers(reopening).items() if word == "laid"} == {device.device for device in planned(reopening).devices}
+
+
+@pytest.mark.parametrize("when", ["loosened", "surveillance"])
+def test_a_server_that_does_not_act_any_more_sends_nothing_and_says_nothing_of_the_lift(when: str) -> None:
+    """Another one takes the lease between two steps: while all is asked without the layer, or during surveillance."""
+    reopening = approved()
+    lease = reopening.lease = MemoryLease()
+    sent = 0
+
+    def taken_over() -> None:
+        nonlocal sent
+        if not sent:
+            assert lease.acquire("beta", lease.seen()) is not None
+            sent = len(reopening.hospital.sent)
+
+    class Asked(SimulatedProbes):
+        def run(self, probes: Sequence[Probe], *, deadline_s: float) -> tuple[ProbeResult, ...]:
+            if when == "loosened" and "loosened" in layers(reopening).values():
+                taken_over()
+            return super().run(probes, deadline_s=deadline_s)
+
+    def wait(seconds: float) -> None:
+        reopening.clock.wait(seconds)
+        if when == "surveillance" and reopening.stages.journal.state().posture == "surveillance":
+            taken_over()
+
+    reopening.probes, reopening.wait = Asked(reopening.hospital), wait
+    reopening.stages = reopening.server("alpha")
+    begins(reopening.stages)
+    status = reopening.apply(LIFT)
+    assert status.state == ("verifying" if when == "loosened" else "observing"), status.detail
+    assert {verb for _, verb, _ in reopening.hospital.sent[sent:]} <= {"read_back"}
