@@ -101,6 +101,11 @@ class StateDirectory:
         return self.root / "keys" / "probe_ed25519"
 
     @property
+    def probe_authorities(self) -> Path:
+        """Certificate authorities (PEM) that TLS probes believe; without it, those that the vantage point trusts."""
+        return self.root / "probe-authorities.pem"
+
+    @property
     def epoch(self) -> Path:
         """The last epoch that a cut-off raised (best effort: the log and the clock are the other two sources)."""
         return self.root / "epoch"

@@ -87,8 +87,7 @@ def _hospital(state: StateDirectory) -> tuple[dict[Platform, Devices], Devices, 
     from orchestrator.adapters.ansible_devices import AnsibleDevices
     from orchestrator.adapters.device_turns import DeviceTurns, limits_with
     from orchestrator.adapters.netmiko_devices import NetmikoDevices
-    from orchestrator.adapters.ssh_probes import SshProbes
-    from orchestrator.wiring_cutoff import vantage_points
+    from orchestrator.wiring_cutoff import ssh_probes
 
     keys = {Credential.CUT: state.cut_key, Credential.OPEN: state.open_key}
     turns = DeviceTurns(limits_with(device_limits()))  # one session of ours on a device, whichever way it goes
@@ -96,4 +95,4 @@ def _hospital(state: StateDirectory) -> tuple[dict[Platform, Devices], Devices, 
     firewalls = AnsibleDevices(keys, PLAYBOOKS, turns=turns)
     by_platform: dict[Platform, Devices] = dict.fromkeys(Platform, sessions)
     by_platform[Platform.NFTABLES] = firewalls
-    return by_platform, sessions, SshProbes(NetmikoDevices({Credential.CUT: state.probe_key}), vantage_points(state, {}))
+    return by_platform, sessions, ssh_probes(state, {})

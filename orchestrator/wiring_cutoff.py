@@ -108,10 +108,15 @@ def emergency_probes(state: StateDirectory, body: Mapping[str, Any]) -> Probes:
         from orchestrator.simulation.store import StoredProbes
 
         return StoredProbes(simulated)
+    return ssh_probes(state, body)
+
+
+def ssh_probes(state: StateDirectory, body: Mapping[str, Any]) -> Probes:
     from orchestrator.adapters.netmiko_devices import NetmikoDevices
     from orchestrator.adapters.ssh_probes import SshProbes
 
-    return SshProbes(NetmikoDevices({Credential.CUT: state.probe_key}), vantage_points(state, body))
+    sessions = NetmikoDevices({Credential.CUT: state.probe_key})
+    return SshProbes(sessions, vantage_points(state, body), authorities=state.probe_authorities)
 
 
 def vantage_points(state: StateDirectory, body: Mapping[str, Any]) -> dict[str, Target]:

@@ -173,10 +173,12 @@ def _named(value: Any) -> list[dict[str, Any]]:
 
 
 def _service(text: Any) -> Any:
-    """`tcp/443`, `tls/443/portal.example` as a mapping; anything else is left for the model to refuse."""
+    """`tcp/443`, `tls/443/portal.example`, `dns/53/ours.example/outside.example` as a mapping; anything else is left for the
+    model to refuse."""
     kind, slash, rest = str(text).partition("/")
-    port, _, name = rest.partition("/")
-    return {"kind": kind, "port": port, **({"name": name} if name else {})} if slash else text
+    port, _, names = rest.partition("/")
+    name, _, outside = names.partition("/")
+    return {"kind": kind, "port": port, **({"name": name} if name else {}), **({"outside": outside} if outside else {})} if slash else text
 
 
 def _path_of(document: Document, name: str) -> list[Key]:

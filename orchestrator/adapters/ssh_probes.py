@@ -22,10 +22,12 @@ NOT_ASKED = "the vantage point cannot be reached"
 
 
 class SshProbes:
-    """Implements `ports.Probes` on sessions with its own key: `sessions` is a Devices whose `cut` key is the probe key."""
+    """Implements `ports.Probes` on sessions with its own key: `sessions` is a Devices whose `cut` key is the probe key.
+    `authorities` (PEM) is read at each run: whom TLS probes believe that name nobody themselves."""
 
-    def __init__(self, sessions: Devices, vantage_points: Mapping[str, Target]) -> None:
+    def __init__(self, sessions: Devices, vantage_points: Mapping[str, Target], *, authorities: Path | None = None) -> None:
         self._sessions = sessions
+        self._authorities = authorities
         self._targets = {name: replace(target, device=name) for name, target in vantage_points.items()}
 
     def run(self, probes: Sequence[Probe], *, deadline_s: float) -> tuple[ProbeResult, ...]:
@@ -33,8 +35,9 @@ class SshProbes:
         results = [ProbeResult(probe=probe, passed=None, milliseconds=0.0, detail=NOT_ASKED) for probe in probes]
         for index, probe in enumerate(probes):
             asked.setdefault(probe.vantage, []).append(index)
+        trusted = _trusted(self._authorities)
         scripts = {
-            self._targets[vantage]: (_program([probes[index] for index in indexes]),)
+            self._targets[vantage]: (_program([probes[index] for index in indexes], trusted),)
             for vantage, indexes in asked.items()
             if vantage in self._targets
         }
@@ -48,10 +51,22 @@ class SshProbes:
         return tuple(results)
 
 
-def _program(questions: Sequence[Probe]) -> Script:
+def _trusted(authorities: Path | None) -> str:
+    """Empty when there is no file: then the vantage point's own authorities decide. What cannot be read is given as it is not
+    to be believed: every TLS probe then says that the authority's certificate cannot be read."""
+    if authorities is None or not authorities.exists():
+        return ""
+    try:
+        return authorities.read_text(encoding="ascii") or "empty"
+    except (OSError, UnicodeDecodeError):
+        return "unreadable"
+
+
+def _program(questions: Sequence[Probe], trusted: str) -> Script:
     """The whole program and its questions as the standard input of `python3 -`: nothing is installed on the host."""
     fields = {"kind", "destination", "port", "path", "source", "timeout_s", "status", "name", "ca", "dns", "record"}
-    listed = json.dumps([{**probe.model_dump(mode="json", include=fields), "negative": not probe.expects_pass} for probe in questions])
+    believed = [probe.model_copy(update={"ca": trusted}) if probe.kind == "tls" and not probe.ca else probe for probe in questions]
+    listed = json.dumps([{**probe.model_dump(mode="json", include=fields), "negative": not probe.expects_pass} for probe in believed])
     return Script("python3 -I -S -", f"{PROGRAM.read_text(encoding='utf-8')}\nmain(json.loads({listed!r}))\n")
 
 

@@ -11,6 +11,7 @@ from orchestrator.domain.packet_ways import question_of, way_of_packet
 from orchestrator.domain.policy import Policy, Stage
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.questions import Containment, Way, answer_kind, answer_name, probe_of
+from orchestrator.domain.resolver_probes import with_refusals
 from orchestrator.domain.responders import require_responder
 from orchestrator.domain.topology import owner_of
 from orchestrator.errors import Refused
@@ -34,7 +35,7 @@ def check_probes(site: Site, policy: Policy, stage: Stage, after: Containment) -
                     advice="orchestrator policy explain says by what it passes",
                 )
             asked = test.expect == "blocked" or stopped is None
-            found = list(_probes(site, test, packet, way)) if way is not None and asked else []
+            found = [one for probe in _probes(site, test, packet, way) for one in with_refusals(site, probe)] if way and asked else []
             if not found:
                 why = "no vantage point can ask it" if asked else f"stopped by {stopped}: its partner is not in this plan"
                 unasked.append(f"check {test.name}, {_said(packet)}: {why}")

@@ -142,16 +142,19 @@ class Bgp(Model):
 
 class Service(Model):
     """What a host declares that it answers; `http` is TCP with a page behind it, `tls` has a certificate for `name`, `dns`
-    (over UDP) resolves `name`."""
+    (over UDP) resolves `name` and refuses `outside`, a name that it must not ask others for."""
 
     kind: Literal["tcp", "udp", "http", "tls", "dns"]
     port: PortNumber
     name: str = ""
+    outside: str = ""
 
     @model_validator(mode="after")
     def _is_named(self) -> Service:
         if (self.kind in ("tls", "dns")) is not bool(self.name):
             raise ValueError(f"{self.kind}/{self.port}: tls and dns are declared with a name, as tls/443/portal.example; others without")
+        if self.outside and self.kind != "dns":
+            raise ValueError(f"{self.kind}/{self.port}: only dns has a second name, which it refuses: dns/53/ours.example/outside.example")
         return self
 
     @property

@@ -1,9 +1,9 @@
 """What is asked on live traffic to verify a stage: what must pass, what must not, and whether care goes on.
 
 Positive: every flow, partner, family and service, from a vantage point that has the partner's address (or from the
-application's own host). Negative: other vantage points to the same service, other services from the same vantage point,
-and from the inside to the internet; only where a guard on the way stops them, so that a pass is a hole and not an error
-of ours. What can be asked of nobody is told to people instead.
+application's own host); of a resolver also what it must refuse. Negative: other vantage points to the same service, other
+services from the same vantage point, and from the inside to the internet; only where a guard on the way stops them, so
+that a pass is a hole and not an error of ours. What can be asked of nobody is told to people instead.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from orchestrator.domain.questions import (
     single,
     way_of,
 )
+from orchestrator.domain.resolver_probes import with_refusals
 from orchestrator.domain.responders import require_responder
 from orchestrator.domain.services import FlowService
 from orchestrator.domain.topology import owner_of
@@ -58,7 +59,8 @@ def stage_probes(
             if probe is None:
                 unprobed.append(about)
             else:
-                probes.setdefault(_key(probe), probe)
+                for one in with_refusals(site, probe):
+                    probes.setdefault(_key(one), one)
             neighbours = list(_new(around.beside(flow, question), seen))
             for negative in _stopped(site, neighbours, after, about=flow.name):
                 probes.setdefault(_key(negative), negative)
@@ -195,8 +197,8 @@ def _said(service: FlowService) -> str:
     return f"{'tcp' if service.protocol == 6 else 'udp'}/{service.ports[0]}"
 
 
-def _key(probe: Probe) -> tuple[str, Address | None, Address, str, int | None]:
-    return probe.vantage, probe.source, probe.destination, probe.kind, probe.port
+def _key(probe: Probe) -> tuple[str, Address | None, Address, str, int | None, str]:
+    return probe.vantage, probe.source, probe.destination, probe.kind, probe.port, probe.dns
 
 
 __all__ = ["care_probes", "positive", "published_services", "single", "stage_probes"]

@@ -29,7 +29,7 @@ def is_never_probed(site: Site, address: Address) -> bool:
 
 def require_responder(site: Site, probe: Probe) -> None:
     """Raises Refused (rule `not-a-responder`) when the probe would reach somebody who has not declared to answer it."""
-    address, port = _behind(site, probe)
+    address, port = behind(site, probe)
     owner = site.owners.get(address)
     where = f"{address}" if owner is None else f"{owner[0].name} ({address}, zone {owner[1].zone})"
     asked = probe.kind + (f"/{port}" if port is not None else "")
@@ -46,7 +46,7 @@ def require_responder(site: Site, probe: Probe) -> None:
         raise Refused(f"{where} does not declare that it answers {asked}: {probe.id}", rule="not-a-responder", advice=_ADVICE)
 
 
-def _behind(site: Site, probe: Probe) -> tuple[Address, int | None]:
+def behind(site: Site, probe: Probe) -> tuple[Address, int | None]:
     """Where a probe arrives: behind a translation, the inside address and port."""
     if probe.port is None:
         return probe.destination, None

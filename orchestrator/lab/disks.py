@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.domain.network import Device, Node, Platform, Site, ZoneKind
 from orchestrator.lab import boot, routing, site_rules, switch
 from orchestrator.lab.accounts import write_accounts
+from orchestrator.lab.certificates import certificate, write_private
 from orchestrator.lab.layout import Layout
 from orchestrator.lab.topology import Cable, plugged_ports
 
@@ -48,7 +49,7 @@ def write_disk(layout: Layout, site: Site, node: Node, cables: Sequence[Cable]) 
     if routing.runs_frr(node):
         _write_frr(disk, routing.frr_configuration(site, node))
     words = _write_switch(disk, site, node, cables) if isinstance(node, Device) and node.platform is Platform.OPENVSWITCH else None
-    answers = _write_responder(disk, site, node)
+    answers = _write_responder(layout, site, node)
     (disk / "rc").write_text(boot.start_up(node, answers=answers, switch=words))
     (disk / "complete").touch()
 
@@ -91,8 +92,9 @@ def _write_switch(disk: Path, site: Site, device: Device, cables: Sequence[Cable
     return {"ports": " ".join(ports), "database": switch.DATABASE, "bridge": switch.BRIDGE, "first": first}
 
 
-def _write_responder(disk: Path, site: Site, node: Node) -> bool:
+def _write_responder(layout: Layout, site: Site, node: Node) -> bool:
     """What the node answers, by address; whether it answers anything."""
+    disk = layout.disk(node.name)
     addresses = [
         str(address.ip)
         for interface in node.interfaces
@@ -109,5 +111,12 @@ def _write_responder(disk: Path, site: Site, node: Node) -> bool:
             shutil.copyfile(PROGRAMS / program, disk / program)
     if not services:
         return False
-    (disk / "responder.json").write_text(json.dumps({"node": node.name, "addresses": addresses, "services": services}))
+    plan: dict[str, object] = {"node": node.name, "addresses": addresses, "services": services}
+    certified = [one.name for one in node.services if one.kind == "tls"]
+    if certified:
+        write_private(disk / "certificate.pem", certificate(layout, certified))
+        plan["certificate"] = "/run/disk/certificate.pem"
+    own = next((address for address in addresses if ":" not in address), "")
+    plan["names"] = {one.name: own for one in node.services if one.kind == "dns" and own}
+    (disk / "responder.json").write_text(json.dumps(plan))
     return True

@@ -1,9 +1,10 @@
 """Where a rehearsal hospital keeps its things: names of namespaces, and the state directory.
 
     <directory>/                     0700; `hospital.json` marks it as ours, `lock` serialises up and down
-        state/                       the orchestrator's own state directory; the hospital puts two things there:
+        state/                       the orchestrator's own state directory; the hospital puts three things there:
         state/keys/{cut,open,probe}_ed25519(.pub)
         state/known_hosts            host keys of every management address
+        state/probe-authorities.pem  whose certificates a TLS probe believes; its key is state/keys/authority.pem
         nodes/<node>/                the node's disk: rc, etc/, varlib/, sbin/, … and boot.log, holder (its process id)
 
 Several hospitals can run at once: the namespaces of each start with its name and a dash. A name has no dash of its
@@ -69,6 +70,15 @@ class Layout:
     @property
     def known_hosts(self) -> Path:
         return self.state / "known_hosts"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the hospital's own authority, where the orchestrator's TLS probes look for whom to trust."""
+        return self.state / "probe-authorities.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        return self.keys / "authority.pem"
 
     def disk(self, node: str) -> Path:
         return self.directory / "nodes" / node

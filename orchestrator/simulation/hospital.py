@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator.dialects.base import Script
 from orchestrator.domain.layer import ICMP, ICMPV6, TCP, UDP, TrackedConnection
-from orchestrator.domain.network import Address, Device, Host, Site
+from orchestrator.domain.network import Address, Device, Host, Service, Site
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
 from orchestrator.simulation.device import Fault, Rejected, SimulatedDevice
@@ -29,6 +29,8 @@ class SimulatedHospital:
         self.routing = Routing(site)
         self.machines = {device.name: SimulatedDevice(device, now) for device in site.devices}
         self.dark: set[str] = set()  # vantage points that cannot be reached
+        self.certified: dict[str, str] = {}  # host → the name in its certificate, where it is not the declared one
+        self.forwarding: set[str] = set()  # hosts whose resolver asks outside for whoever asks it
         self.sent: list[tuple[str, str, Credential]] = []  # (device, verb, credential) of every session
 
     # --- traffic -----------------------------------------------------------------------------------------------
@@ -41,7 +43,7 @@ class SimulatedHospital:
                 return False, f"{hop.device} drops it"
         if walk.arrived is None:
             return False, walk.reason
-        if protocol in (TCP, UDP) and not self._answers(walk, protocol, port):
+        if protocol in (TCP, UDP) and self.answering(walk, protocol, port) is None:
             return False, f"{walk.arrived} does not listen"
         return True, f"answered by {walk.arrived}"
 
@@ -77,10 +79,11 @@ class SimulatedHospital:
         published = any(rule.to_port == hop.port for rule in device.nat.published)
         return hop.translated or (hop.destination.version == 6 and published)
 
-    def _answers(self, walk: Walk, protocol: int, port: int | None) -> bool:
+    def answering(self, walk: Walk, protocol: int, port: int | None) -> Service | None:
+        """The declared service that a walk which arrived meets there."""
         node = next(n for n in (*self.site.hosts, *self.site.devices, *self.site.outside) if n.name == walk.arrived)
         port = walk.hops[-1].port if walk.hops else port  # translated on the way
-        return any(service.port == port and (service.transport == "udp") == (protocol == UDP) for service in node.services)
+        return next((one for one in node.services if one.port == port and (one.transport == "udp") == (protocol == UDP)), None)
 
     # --- the port Devices --------------------------------------------------------------------------------------
 
@@ -130,6 +133,25 @@ class SimulatedProbes:
         host: Host | None = next((h for h in self._hospital.site.hosts if h.name == probe.vantage), None)
         if host is None or not host.is_vantage_point or probe.vantage in self._hospital.dark:
             return ProbeResult(probe=probe, passed=None, milliseconds=0.0, detail="the vantage point cannot be reached")
-        protocol = {"udp": UDP, "icmp": ICMP if probe.destination.version == 4 else ICMPV6}.get(probe.kind, TCP)
+        protocol = {"udp": UDP, "dns": UDP, "icmp": ICMP if probe.destination.version == 4 else ICMPV6}.get(probe.kind, TCP)
         passed, detail = self._hospital.reaches(probe.vantage, probe.destination, protocol, probe.port, probe.source)
+        if passed and probe.kind in ("tls", "dns"):
+            passed, detail = self._by_name(probe, protocol)
         return ProbeResult(probe=probe, passed=passed, milliseconds=0.0, detail=detail)
+
+    def _by_name(self, probe: Probe, protocol: int) -> tuple[bool, str]:
+        """What arrived meets a certificate or a resolver: whether that counts as getting through, as `probe_program` says."""
+        walk = self._hospital.routing.walk(probe.vantage, probe.destination, protocol, probe.port, probe.source)
+        declared, host = self._hospital.answering(walk, protocol, probe.port), walk.arrived or ""
+        own = declared.name if declared is not None else ""
+        if probe.kind == "tls":
+            presented = self._hospital.certified.get(host, own)
+            if probe.expects_pass and presented != probe.name:
+                return False, f"certificate is not valid for {probe.name!r}; it is for {presented or 'nobody'}"
+            return True, f"certificate for {presented}"
+        leaves = host in self._hospital.forwarding
+        if probe.dns == "tunnels":
+            return leaves, "the query left: no such name" if leaves else "the query did not leave: refused"
+        said = "answered" if probe.name == own or leaves else "refused"
+        wanted = "answered" if probe.dns == "resolves" else "refused"
+        return said == wanted or (probe.dns == "resolves" and not probe.expects_pass), said

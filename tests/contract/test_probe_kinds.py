@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,7 +25,7 @@ from orchestrator.adapters.netmiko_devices import NetmikoDevices
 from orchestrator.adapters.ssh_probes import SshProbes
 from orchestrator.domain.probes import Check, Probe, ProbeResult, Purpose
 from orchestrator.lab import responder
-from orchestrator.ports import Credential
+from orchestrator.ports import Credential, Target
 from tests.contract.ssh_servers import SshServers
 from tests.lab.small_device import Machine, eventually
 
@@ -69,6 +69,8 @@ class Bench:
     authority: Authority
     other: Authority
     machine: Machine
+    sessions: NetmikoDevices
+    target: Target
 
     def ask(self, kind: Any, port: int | None, **more: Any) -> ProbeResult:
         given = {"id": kind, "purpose": Purpose.POSITIVE, "vantage": "here", "destination": ip_address("127.0.0.1"), **more}
@@ -102,7 +104,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         enter.write_text(f'#!/bin/sh\nexec nsenter -t {machine.holder} -n -m -p -- sh -c "$SSH_ORIGINAL_COMMAND"\n')
         enter.chmod(0o755)
         sessions = NetmikoDevices({Credential.CUT: servers.client_key})
-        yield Bench(SshProbes(sessions, {"here": servers.start(force_command=str(enter))}), authority, other, machine)
+        target = servers.start(force_command=str(enter))
+        yield Bench(SshProbes(sessions, {"here": target}), authority, other, machine, sessions, target)
     finally:
         servers.stop()
         for made in machines:
@@ -192,3 +195,17 @@ def test_a_probe_says_what_its_kind_needs() -> None:
         with pytest.raises(ValidationError):
             Probe.model_validate({**given, **wrong})
     assert Probe.model_validate({**given, "kind": "dns", "port": 53, "name": "_sip._tcp.a-b.example."}).dns == "resolves"
+
+
+def test_whom_to_trust_is_read_from_a_file_at_each_run(bench: Bench, tmp_path: Path) -> None:
+    """The plan carries no certificate: the probing host is told at run time, and a probe that names its own authority keeps it."""
+    file = tmp_path / "probe-authorities.pem"
+    trusting = replace(bench, probes=SshProbes(bench.sessions, {"here": bench.target}, authorities=file))
+    assert trusting.ask("tls", GOOD, name=NAME).check is Check.FAILED, "no file yet: nobody here knows the authority"
+    file.write_text(bench.authority.pem)
+    assert trusting.ask("tls", GOOD, name=NAME).check is Check.SUCCESSFUL
+    assert trusting.ask("tls", GOOD, name=NAME, ca=bench.other.pem).check is Check.FAILED
+    for damaged in ("", "no certificate", "é"):
+        file.write_text(damaged)
+        answer = trusting.ask("tls", GOOD, name=NAME)
+        assert (answer.check, answer.detail) == (Check.INCONCLUSIVE, "ValueError: the authority's certificate cannot be read")

@@ -17,7 +17,7 @@ from orchestrator.domain.profiles import layers_of
 from orchestrator.domain.questions import Containment
 from tests.unit.test_stage_differences import OPENING, UNCUT, history, named, packets, valmont
 
-PROTOCOLS = {"tcp": 6, "http": 6, "udp": 17, "icmp": 1}
+PROTOCOLS = {"tcp": 6, "http": 6, "tls": 6, "udp": 17, "dns": 17, "icmp": 1}
 
 
 @cache
@@ -45,7 +45,7 @@ def in_own_addresses(cell: Cell) -> tuple[Address, Address, int, int]:
     behind: dict[tuple[Address, str, int], tuple[Address, int]] = {
         (item.public, item.protocol, item.port): (item.to, item.to_port) for device in site.devices for item in device.nat.published
     }
-    transport = "udp" if probe.kind == "udp" else "tcp"
+    transport = "udp" if PROTOCOLS[probe.kind] == 17 else "tcp"
     target, port = behind.get((probe.destination, transport, probe.port or 0), (probe.destination, probe.port or 0))
     return probe.source, target, PROTOCOLS[probe.kind], port
 
@@ -72,7 +72,9 @@ def test_it_asks_every_zone_for_every_declared_service_in_both_families() -> Non
                 assert {"internet", "ght", "vendors", "care", "imaging", "dental", "cardiology", "dmz-in"} - {zone} <= reached
         inside = {(zone, service.transport, service.port) for host in site.hosts for zone in {
             interface.zone for interface in host.interfaces} - external - {"admin"} for service in host.services}  # fmt: skip
-        directly = {(cell.to_zone, "udp" if cell.probe.kind == "udp" else "tcp", cell.probe.port) for cell in asked if cell.side == "in"}
+        directly = {
+            (cell.to_zone, "udp" if PROTOCOLS[cell.probe.kind] == 17 else "tcp", cell.probe.port) for cell in asked if cell.side == "in"
+        }
         assert inside <= directly
     published = {str(cell.probe.destination) for cell in cells() if cell.side == "in"}
     assert {str(item.public) for device in site.devices for item in device.nat.published} <= published

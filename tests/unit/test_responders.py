@@ -89,18 +89,8 @@ def test_a_published_way_to_a_biomedical_device_is_seen_through(site: Site) -> N
         require_responder(changed, probe("203.0.113.20", 443, "http"))
 
 
-def test_a_declared_certificate_or_resolver_is_asked_for_by_its_name(tmp_path: Path) -> None:
-    text = INVENTORY.read_text(encoding="utf-8")
-    portal, core = "services: [http/443]\n        gateway:", "services: [tcp/53, udp/53, udp/123]"
-    assert portal in text
-    assert core in text
-    changed = tmp_path / "valmont.yml"
-    changed.write_text(
-        text.replace(portal, "services: [tls/443/portal.valmont.example]\n        gateway:").replace(
-            core, "services: [tcp/53, dns/53/record.valmont.example, udp/123]"
-        )
-    )
-    site, policy = read_inventory(changed).site, read_policy(ROOT / "policies/valmont").policy
+def test_a_declared_certificate_or_resolver_is_asked_for_by_its_name() -> None:
+    site, policy = read_inventory(INVENTORY).site, read_policy(ROOT / "policies/valmont").policy
     probes = [
         asked for flow in policy.flows for name in flow.partners for _, asked, _ in positive(site, flow, policy.partner(name)) if asked
     ]
@@ -110,7 +100,7 @@ def test_a_declared_certificate_or_resolver_is_asked_for_by_its_name(tmp_path: P
     assert answer_kind(site, resolver, single(6, 53)) == "tcp"
 
 
-@pytest.mark.parametrize("declared", ["tls/443", "dns/53", "tcp/443/portal.example", "smtp/25"])
+@pytest.mark.parametrize("declared", ["tls/443", "dns/53", "tcp/443/portal.example", "smtp/25", "tls/443/portal.example/outside.example"])
 def test_a_name_is_declared_where_it_means_something(tmp_path: Path, declared: str) -> None:
     changed = tmp_path / "valmont.yml"
     changed.write_text(INVENTORY.read_text(encoding="utf-8").replace("services: [tcp/22]", f"services: [{declared}]"))
