@@ -80,6 +80,22 @@ def taken_from(state: SiteState, closed: Iterable[DeviceChange]) -> tuple[tuple[
     return tuple(found)
 
 
+def kept_for(state: SiteState, closing: str) -> tuple[tuple[Held, str], ...]:
+    """Who keeps what a stage holds, and on which device, when all of the stage is closed: conversations of other stages that
+    hold the very same opening."""
+    found: dict[tuple[Held, str], None] = {}
+    everything = all_living(state)
+    for device in state.devices.values():
+        held = held_by(state.stage(closing), device)
+        mine = set(held.elements) if held is not None else set()
+        for name, elements in device.openings.items() if mine else ():
+            if name != closing and (common := mine.intersection(elements)):
+                labels = _labels(state.stage(name), device.name)
+                pairs = {pair for element in common for pair in _pairs(labels.get(element, ()))}
+                found |= dict.fromkeys((other, device.name) for other in everything if other.stage == name and other.conversation in pairs)
+    return tuple(found)
+
+
 def handing_over(state: SiteState, closing: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(device, stage, guards): guards that were released for the stage that closes, and that a conversation of another stage
     crosses as well. That stage holds them from then on."""

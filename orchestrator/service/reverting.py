@@ -3,7 +3,7 @@
 Closing only subtracts: it needs no votes, no epoch and, if the log cannot be written, not even the log.
 
 What is closed is what the log says that the stage holds, its plan's part or more: a guard that another stage needs as well is
-handed over to that one first, and whatever else it takes from others is said by name.
+handed over to that one first. What it takes from others is said by name, and what stays open because others hold it as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.domain.decide_reisolation import handed_over
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import DeviceChange
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
-from orchestrator.domain.owed import held_by, taken_from, whole
+from orchestrator.domain.owed import handing_over, held_by, kept_for, taken_from, whole
 from orchestrator.domain.plan import DevicePlan, RenderedScript
 from orchestrator.domain.stage_names import base
 from orchestrator.domain.state import DeviceStatus, SiteState
@@ -34,15 +34,21 @@ _PAUSE_S = 2.0
 
 def revert(collaborators: Collaborators, journal: Journal, stage: str) -> None:
     """From `reverting` to `reverted`, or to `failed` when a device is not as it was before."""
+    heirs = list(handing_over(journal.state(), stage))
     _hand_over(journal, stage)
     state = journal.state()
     takes = taken_from(state, whole(state, stage))
     said = [f"it took something from {held.flow} with {held.partner} ({held.stage}) on {device}" for held, device in takes]
+    stays = kept_for(state, stage)
+    said += [f"{device} keeps what it shares with {held.flow} with {held.partner} ({held.stage}) open" for held, device in stays]
+    said += [f"{device} keeps {', '.join(guards)} released for {heir}" for device, heir, guards in heirs]
     problems = close_and_read_back(collaborators, journal, stage, strict=True)
     type_, why = (E.STAGE_FAILED, problems) if problems else (E.STAGE_REVERTED, [_why(journal, stage), *said])
     body: dict[str, object] = {"reason": "; ".join(why)[:1000]}
     if takes:
         body["takes"] = [[*held, device] for held, device in takes]
+    if stays:
+        body["stays"] = [[*held, device] for held, device in stays]
     try:
         journal.decide(lambda state, now: [EventMaker(state, ORCHESTRATOR, now)(type_, body, stage=stage)])
     except IllegalTransition:

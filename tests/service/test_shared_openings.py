@@ -107,7 +107,13 @@ def test_reverting_one_of_two_stages_leaves_what_the_other_needs() -> None:
     reopening = after(GPS, BROAD)
     revert(reopening, GPS)
     assert reopening.reaches("gp", PORTAL, 443)
+    (told,) = [event.body for event in reopening.log.read() if event.type is E.STAGE_REVERTED]
+    assert [BROAD, "to-portal-all", "everyone", "fw-ext"] in told["stays"]
+    assert "fw-ext keeps what it shares with to-portal-all with everyone (Q2-everybody) open" in reopening.status(GPS).detail
     revert(reopening, BROAD)
+    last = [event.body for event in reopening.log.read() if event.type is E.STAGE_REVERTED][-1]
+    assert "stays" not in last
+    assert "keeps" not in reopening.status(BROAD).detail
     assert not reopening.reaches("gp", PORTAL, 443)
     log_equals_devices(reopening)
 
