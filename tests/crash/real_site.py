@@ -120,9 +120,12 @@ class RealSite:
         """Raises AssertionError with what the server answered, httpx.TransportError when it dies meanwhile."""
         with self._http() as http:
             token = self._tokens.get(person) or self._login(http, person)
-            answer = http.request(
-                method, path, json=body if method == "POST" else None, params=query, headers={"Authorization": f"Bearer {token}"}
-            )
+            for _ in range(2):
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = http.request(method, path, json=body if method == "POST" else None, params=query, headers=headers)
+                if answer.status_code != 401:
+                    break
+                token = self._login(http, person)  # fifteen minutes are over
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -140,7 +143,8 @@ class RealSite:
         return key
 
     def approve(self, stage: str = STAGE) -> None:
-        """Planned and voted on."""
+        """Planned and voted on; that care goes on is asked again, since an answer counts for minutes only."""
+        self.ask("rssi", "POST", "/v1/care/probe", {})
         self.ask(PROPOSER, "POST", f"/v1/stages/{stage}/plan", {})
         for voter in VOTERS:
             statement = self.ask(voter, "GET", f"/v1/stages/{stage}/vote-statement", choice="approve")["statement"]
