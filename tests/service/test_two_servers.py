@@ -21,6 +21,8 @@ from orchestrator.simulation.hospital import SimulatedHospital
 from tests.service.reopening import Reopening, after_the_cut
 from tests.service.test_execution import LIFELINES, held
 
+STORES = ("memory", "sqlite", "postgres")
+
 
 def of(reopening: Reopening, type_: E) -> list[Event]:
     return [event for event in reopening.log.read() if event.type is type_]
