@@ -44,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         made, where = _tcp(host, port), f"{'https' if all(tls) else 'http'}://{arguments.listen}"
     else:
         path = arguments.socket or state.root / "api.sock"
+        if path.parent == state.root:
+            state.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_directory(path)
         made, where = None, str(path)
     app = create_app(reopening(state, arguments.name))
     config = uvicorn.Config(
@@ -95,9 +98,15 @@ def _tcp(host: str, port: int) -> socket.socket:
         raise EnvironmentMissing(f"cannot listen on {host} port {port}: {failure}", advice="is another server running?") from failure
 
 
+def require_directory(socket_path: Path) -> None:
+    """Raises UsageError for a socket in a directory that is not there: made silently, a slip in its name would hide the server."""
+    if not socket_path.parent.is_dir():
+        raise UsageError(f"{socket_path.parent}, the directory of the socket, is not there", advice="make it first, or correct --socket")
+
+
 def unix_socket(path: Path) -> socket.socket:
     """A listening socket for the owner and its group only, from its first moment on. A dead server's is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    require_directory(path)
     if path.exists():
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise UsageError(f"{path} is there and is no socket")
