@@ -21,9 +21,10 @@ router = APIRouter(prefix="/v1", tags=["site"])
 
 @router.get("/health")
 def health(request: Request, stages: TheStages) -> dict[str, Any]:
-    """Without a token. `ok` is false when the log cannot be read or a run ended in a way that no rule foresees."""
+    """Without a token. `ok` is false when the log cannot be read, or while a run that ended in a way that no rule foresees has
+    not been taken up; `failures` says since when, and which."""
     state = stages.journal.state()
-    failures = [f"{type(failure).__name__}: {failure}" for failure in stages.runner.failures]
+    failures = [str(failure) for failure in stages.runner.failed.standing(state)]
     acting = stages.runner.acting
     live: Live = request.app.state.live
     chores = {chore.name: chore.failure for chore in stages.runner.chores.all if chore.failure}

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from orchestrator.domain import conditions
 from orchestrator.domain.left_over import LeftOver
+from orchestrator.domain.making import stamp
 from orchestrator.domain.policy import DriftWatch
 from orchestrator.domain.stage_names import RESUME
 from orchestrator.domain.stages import StageState
@@ -20,6 +21,7 @@ from orchestrator.service.collaborators import Collaborators
 from orchestrator.service.drift import Drift
 from orchestrator.service.drift_repair import DriftRepair
 from orchestrator.service.execution import Execution
+from orchestrator.service.failures import Failures
 from orchestrator.service.journal import Journal
 from orchestrator.service.lifting import Lifting, lifts
 from orchestrator.service.planning import Planner
@@ -30,6 +32,8 @@ from orchestrator.service.turn import Turn
 from orchestrator.service.unknown import Unknown
 
 WATCH_EVERY_S = 2.0
+BEGINNING = "beginning to act"
+_KEPT = 100  # failures
 _T = TypeVar("_T")
 
 
@@ -43,7 +47,8 @@ class Runner:
         self._threads: list[threading.Thread] = []
         self._runs: dict[threading.Thread, str] = {}  # of which stage each is a run; empty: of none
         self._starting = threading.Lock()  # one that has not begun is not alive yet, and must not be forgotten
-        self.failures: list[BaseException] = []  # what ended a run that no rule foresees, for health
+        self.failures: list[BaseException] = []  # the last ones that no rule foresees, whatever has become of them since
+        self.failed = Failures()  # those that nobody has made good, for health
         self.acting = Acting(collaborators.lease, collaborators.server, collaborators.elapsed, self._begin_to_act, self._stopping)
         journal.require_acting = self.acting.require
         self.drift = Drift(collaborators, journal)
@@ -93,7 +98,7 @@ class Runner:
         """Takes up what an earlier server left (`recovery.py`), in the background. Returns which stages it found under way."""
         found = self._recovery.found()
         state = self._journal.state()
-        self._start(lambda: self._recover(found))
+        self._start(lambda: self._recover(found), what="taking up what was left")
         return tuple(f"{name} was {was}" for name, was in (*found.reverts, *((name, state.stage(name).state) for name in found.goes_on)))
 
     def _recover(self, found: LeftOver) -> None:
@@ -120,8 +125,9 @@ class Runner:
                 found = self._recovery.found()
                 self._recovery.run(found)
             except BaseException as failure:
-                self.failures.append(failure)
+                self._keep(failure, "", BEGINNING)
                 raise
+            self.failed.made_good(BEGINNING)
             self.acting.begun()
         self._go_on(found)
 
@@ -136,7 +142,7 @@ class Runner:
 
     def look_for_drift(self) -> None:
         """Reads every device, beside what runs, and begins to repair at once where the policy says so."""
-        self._start(self._look_for_drift, turn=False)
+        self._start(self._look_for_drift, turn=False, what="looking for drift")
 
     def _look_for_drift(self) -> None:
         found = self.drift.look()
@@ -145,7 +151,7 @@ class Runner:
             return
         due = self.repair.due(found)
         if due:
-            self.begin(lambda: self._repair_at_once(due))
+            self._start(lambda: self._repair_at_once(due), what="repairing drift")
 
     def _repair_at_once(self, devices: Collection[str]) -> None:
         self.repair.repair(devices, only_more=True)
@@ -173,9 +179,9 @@ class Runner:
         if self._journal.state().stage(stage).state is StageState.REVERTING:
             revert(self._with, self._journal, stage)
 
-    def begin(self, work: Callable[[], None]) -> None:
-        """Device work in the background, when what runs now has ended; returns at once."""
-        self._start(work)
+    def begin(self, work: Callable[[], None], what: str = "closing leftovers") -> None:
+        """Device work in the background, when what runs now has ended; returns at once. `what` it is, for health."""
+        self._start(work, what=what)
 
     def ask(self, work: Callable[[], _T], wait_s: float) -> _T | None:
         """Device work that somebody waits for, when what runs now has ended; None when that takes longer: it goes on. Raises what
@@ -202,16 +208,22 @@ class Runner:
         """Whether a run of it is under way, or waits for its turn; while a resumption runs, it runs its stages."""
         return any(thread.is_alive() and name in (stage, RESUME) for thread, name in self._runs.items())
 
-    def _start(self, work: Callable[[], object], *, turn: bool = True, stage: str = "") -> threading.Thread:
+    def _keep(self, failure: BaseException, stage: str, what: str) -> None:
+        self.failures = [*self.failures[1 - _KEPT :], failure]
+        self.failed.add(stamp(self._journal.now()), stage, what, failure)
+
+    def _start(self, work: Callable[[], object], *, turn: bool = True, stage: str = "", what: str = "work on devices") -> threading.Thread:
         def run() -> None:
             with self._turn if turn else contextlib.nullcontext():
                 try:
                     self._journal.require_acting()
+                    self.failed.made_good(stage)  # it is taken up; if that fails as well, it is said anew
                     work()
+                    self.failed.made_good(stage or what)
                 except (IllegalTransition, NotActing):
                     pass  # a cut-off, a person or another server was faster; the log says so
                 except BaseException as failure:  # kept for `health`; the devices close what was not confirmed
-                    self.failures.append(failure)
+                    self._keep(failure, stage, what)
 
         thread = threading.Thread(target=run, daemon=True, name="stage")
         with self._starting:

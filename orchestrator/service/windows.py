@@ -129,5 +129,5 @@ class Windows:
         due = [name for name in found if now - self._tried.get((chore, name), datetime.min.replace(tzinfo=now.tzinfo)) >= TRY_AGAIN_AFTER]
         for name in due:
             self._tried[chore, name] = now
-            self.runner.begin(partial(work, self.collaborators, self.journal, name))
+            self.runner.begin(partial(work, self.collaborators, self.journal, name), f"{chore}: {name}")
         return tuple(due)

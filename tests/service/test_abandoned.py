@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
+from orchestrator.domain.making import stamp
 from orchestrator.domain.probes import Probe, ProbeResult
 from orchestrator.errors import LogUnavailable
 from orchestrator.service.abandoned import AFTER_S
@@ -19,6 +20,11 @@ LIFELINES = "P0-lifelines"
 
 def open_somewhere(reopening: Reopening) -> list[str]:
     return [name for name, machine in reopening.hospital.machines.items() if machine.opened or machine.released]
+
+
+def ill(reopening: Reopening) -> list[tuple[str, str]]:
+    """What health says: since when, and what."""
+    return [(one.at, one.what) for one in reopening.stages.runner.failed.standing(reopening.stages.journal.state())]
 
 
 def full_from(reopening: Reopening, first: E) -> None:
@@ -51,12 +57,16 @@ def test_a_disk_that_fills_up_closes_at_once_and_the_stage_is_reverted_once_ther
     assert reopening.stages.runner.wait(10)
     assert isinstance(reopening.stages.runner.failures[0], LogUnavailable), "health says so"
     assert open_somewhere(reopening) == [], "closing waits for no log, and for no deadline"
+    failed_at = stamp(reopening.clock.now())
+    assert ill(reopening) == [(failed_at, LIFELINES)]
     time_goes_on(reopening, AFTER_S)
     assert reopening.status(LIFELINES).state in ("applying", "verifying"), "nothing can be said of it yet"
+    assert LIFELINES in [what for _, what in ill(reopening)]
     del reopening.log.append
     reopening.log.unavailable = None
     time_goes_on(reopening, AFTER_S)
     assert reopening.status(LIFELINES).state == "reverted"
+    assert LIFELINES not in [what for _, what in ill(reopening)], "it needs nobody any more, and no restart"
     assert open_somewhere(reopening) == []
     reopening.approve(LIFELINES)
     assert reopening.stages.apply("eng-1", LIFELINES), "and the way is free again"
@@ -98,6 +108,7 @@ def test_what_nobody_foresaw_closes_and_reverts() -> None:
     assert isinstance(reopening.stages.runner.failures[0], ZeroDivisionError)
     assert reopening.status(LIFELINES).state == "reverted"
     assert "nobody foresaw" in reopening.status(LIFELINES).detail
+    assert ill(reopening) == []
     assert open_somewhere(reopening) == []
 
 
@@ -110,3 +121,44 @@ def test_what_is_run_or_waits_for_its_turn_is_nobody_elses_business() -> None:
             reopening.clock.wait(AFTER_S)
     assert reopening.stages.runner.wait(10)
     assert reopening.status(LIFELINES).state == "open"
+
+
+def breaks() -> None:
+    raise ZeroDivisionError
+
+
+def test_other_work_that_failed_is_ill_until_the_same_work_ends_well() -> None:
+    reopening = after_the_cut()
+    runner = reopening.stages.runner
+    runner.begin(breaks, "renew deadlines")
+    assert runner.wait(10)
+    assert ill(reopening) == [(stamp(reopening.clock.now()), "renew deadlines")]
+    runner.look_for_drift()
+    assert runner.wait(10)
+    assert [what for _, what in ill(reopening)] == ["renew deadlines"], "another work went well, this one did not"
+    runner.begin(lambda: None, "renew deadlines")
+    assert runner.wait(10)
+    assert ill(reopening) == []
+
+
+def test_an_observation_that_is_taken_up_is_well_while_it_goes_on() -> None:
+    reopening = after_the_cut(approved=LIFELINES)
+    full_from(reopening, E.STAGE_OPENED)
+    reopening.stages.apply("eng-1", LIFELINES)
+    assert reopening.stages.runner.wait(10)
+    assert [what for _, what in ill(reopening)] == [LIFELINES]
+    del reopening.log.append
+    reopening.log.unavailable = None
+    seen: list[list[tuple[str, str]]] = []
+
+    class Asked(SimulatedProbes):
+        def run(self, probes: Sequence[Probe], *, deadline_s: float) -> tuple[ProbeResult, ...]:
+            seen.append(ill(reopening))
+            return super().run(probes, deadline_s=deadline_s)
+
+    object.__setattr__(reopening.stages.collaborators, "probes", Asked(reopening.hospital))
+    time_goes_on(reopening, AFTER_S)
+    time_goes_on(reopening, AFTER_S)
+    assert reopening.status(LIFELINES).state == "open"
+    assert seen
+    assert all(LIFELINES not in [what for _, what in found] for found in seen)
