@@ -91,8 +91,15 @@ class Reisolating:
         return state, made
 
     def block(self, command: BlockNetworks) -> SiteState:
-        """On the list at once; begins to lay it on the devices. The actor `emergency` as for `order`."""
-        state = self.journal.decide(lambda state, now: _decided(state, command, now))
+        """On the list at once; begins to lay it on the devices. The actor `emergency` as for `order`. Under a new epoch: an older
+        taking off that hung on its way would put its shorter list in the place of this one."""
+        if (done := self.journal.repeated()) is not None:
+            return done
+        epoch = self.collaborators.raise_epoch(self.journal.state().epoch)
+        raised = {"epoch": epoch, "why": "block"}
+        state = self.journal.decide(
+            lambda state, now: (*_decided(state, command, now), EventMaker(state, ORCHESTRATOR, now)(E.EPOCH_RAISED, raised))
+        )
         self.lay()
         return state
 

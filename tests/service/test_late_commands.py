@@ -16,6 +16,7 @@ from orchestrator.ports import Credential, DeviceStep, Outcome
 from orchestrator.simulation.device import Rejected
 from orchestrator.simulation.hospital import SimulatedHospital
 from tests.service.reopening import Reopening, after_the_cut
+from tests.service.test_blocklist import block, listed, on_devices, unblock
 from tests.service.test_execution import LIFELINES, MAIL, held
 from tests.service.test_lift import LIFT
 from tests.service.test_lift import approved as approved_lift
@@ -172,3 +173,32 @@ def test_a_lift_that_hung_takes_no_layer_off_once_it_was_put_back(verb: str) -> 
     hospital.arrives()
     assert hospital.machines["fw-ext"].slots == slots
     assert hospital.machines["fw-ext"].loosened_until is None
+
+
+OLD, NEW = "198.51.100.20", "198.51.100.10"
+
+
+def test_a_taking_off_that_hung_takes_nothing_off_a_list_that_has_grown_since() -> None:
+    """Its session is frozen with the list as it was to become; by the time it goes on, somebody has blocked another address."""
+    reopening = after_the_cut(LIFELINES, MAIL)
+    block(reopening, OLD)
+    hospital = Hangs(reopening, "fw-ext", "unblock")
+    unblock(reopening, OLD)
+    assert hospital.on_their_way
+    block(reopening, NEW)
+    assert f"{NEW}/32" in on_devices(reopening)["fw-ext"]
+    assert "epoch" in hospital.arrives()[0], "the one that was sent before; those after it say the list as it is now"
+    assert f"{NEW}/32" in on_devices(reopening)["fw-ext"]
+    assert not reopening.reaches("internet-host", "203.0.113.22", 25)
+    assert listed(reopening) == [f"{NEW}/32"]
+
+
+def test_every_block_raises_the_epoch_in_the_same_breath_and_every_device_is_read_back_under_it() -> None:
+    reopening = after_the_cut(LIFELINES, MAIL)
+    before, seq = reopening.stages.state().epoch, reopening.log.head().size
+    block(reopening, NEW)
+    types = [event.type for event in reopening.log.read(seq)]
+    assert types[:2] == [E.BLOCKLIST_APPLIED, E.EPOCH_RAISED]
+    state = reopening.stages.state()
+    assert state.epoch > before
+    assert {device.epoch for device in state.devices.values() if device.slots} == {state.epoch}
