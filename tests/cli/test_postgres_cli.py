@@ -123,7 +123,7 @@ def write(machines: Sequence[Machine], texts: Sequence[str]) -> None:
             lambda pair: pair[1].post("eng-1", "/v1/logbook", {"text": pair[0]}),
             [(text, machines[number % len(machines)]) for number, text in enumerate(texts)],
         )
-    assert [answer.status_code for answer in answers] == [201] * len(texts)
+    assert [answer.text for answer in answers if answer.status_code != 201] == []
 
 
 def test_two_servers_one_order_a_restart_of_postgresql_and_a_death(own_server: PostgresServer, tmp_path: Path) -> None:
