@@ -18,10 +18,11 @@ from orchestrator.service.cutoff_record import INTENT_WAITS_S
 from orchestrator.service.cutoff_surroundings import Surroundings
 from orchestrator.settings import StateDirectory, inventory_path, policy_path
 from orchestrator.wiring_hospital import dialect_named, simulation
-from orchestrator.wiring_log import open_log, postgres_url
+from orchestrator.wiring_log import log_is_there, open_log, postgres_url
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import NewEvent
+    from orchestrator.domain.network import Prefix
     from orchestrator.domain.policy import Policy
     from orchestrator.ports import Devices, Log, Probes
 
@@ -45,6 +46,7 @@ def emergency_surroundings(
         spool=lambda events: spool(state, events),
         intent_waits_s=intent_waits_s,
         merge=merge,
+        blocklist=lambda: blocklist(state),
         files=CutoffFiles(state.root, state.elsewhere),
         now=lambda: datetime.now(UTC),
         elapsed=elapsed,
@@ -182,6 +184,16 @@ def merge_spool(state: StateDirectory) -> int:
 
     with open_log(state) as log:
         return Spool(state.spool, state.spool_fallback).merge_into(log)
+
+
+def blocklist(state: StateDirectory) -> tuple[Prefix, ...]:
+    """What the log says is blocked; nothing where no log was ever begun. Raises LogUnavailable, LogBroken."""
+    from orchestrator.domain.folding import fold
+
+    if not log_is_there(state):
+        return ()
+    with open_log(state, read_only=True) as log:
+        return fold(log.read()).blocklist
 
 
 def spool(state: StateDirectory, events: Sequence[NewEvent]) -> None:

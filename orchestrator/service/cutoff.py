@@ -6,6 +6,7 @@
  4  write the intent to the log, in a thread: after 0.3 s it goes to the spool, and the cut never waits for it
  5  lay the layer, far waves before near ones; a wave waits at most 2 s for its dead; read back in the same session
     what a device did not take is closed at the guards that the pack names instead, in the same way
+    (then, beside 8 and 9: the block list of the log, which no pack can know, on every device that holds the layer now)
  6  list the sessions (5 s a device), record and hash them, kill those outside the permitted set, count again
  7  make the layer what the device boots with; read back again; compare with what was expected
  8  probe from the vantage points, care assertions included, against the baseline
@@ -63,8 +64,11 @@ class Cutoff:
         warmed.join()
         self._intend()  # 4
         self._lay()  # 5, then 6 and 7 for each device
+        known = threading.Event()
+        blocking = _in_background(lambda: self._block(known))
         self._probe()  # 8
         self._confirm()  # 9
+        self._await_blocks(known, blocking)
         self._conclude()  # 10
         return self._verdict
 
@@ -182,6 +186,32 @@ class Cutoff:
             file = ""
             self._warn(f"the sessions of {cut.device} could not be kept ({failure}): only their hash and number are")
         self._recorder.record(self._events.sessions(cut, sessions, report.sessions_sha256, file))
+
+    # the block list, beside 8 and 9
+
+    def _block(self, known: threading.Event) -> None:
+        from orchestrator.service.cutoff_blocks import lay_blocks
+
+        around, laid = self._around, {report.device for report in self._verdict.devices.values() if report.laid}
+        try:
+            networks = around.blocklist()
+        except Exception as failure:  # a log in any state must not stop a cut-off
+            self._warn(f"the block list could not be read from the log ({failure}): what was blocked is owed; orchestrator block list")
+            return
+        finally:
+            known.set()
+        cuts = [cut for cut in self._cuts if networks and cut.device in laid]
+        for cut, body, missing in lay_blocks(networks, cuts, around.devices(), around.dialect) if cuts else ():
+            self._recorder.record(self._events.blocked(cut.device, body))
+            if missing:
+                self._warn(f"{cut.device}: the block list of the log is not on it: {missing[:300]}; orchestrator block list")
+
+    def _await_blocks(self, known: threading.Event, blocking: threading.Thread) -> None:
+        from orchestrator.service.cutoff_blocks import READING_WAITS_S, VERDICT_WAITS_S
+
+        blocking.join(VERDICT_WAITS_S if known.wait(READING_WAITS_S) else 0)
+        if blocking.is_alive():
+            self._warn("the block list is not laid yet where the layer lies: orchestrator block list")
 
     # 8 and 9: probes
 

@@ -42,6 +42,10 @@ class Events:
         }  # fmt: skip
         return self._event(EventType.CUTOFF_APPLIED, body, cut.device)
 
+    def blocked(self, device: str, body: Mapping[str, Any]) -> NewEvent:
+        """`body` is that of any read-back of a block list (`subtracting.block_body`)."""
+        return self._event(EventType.BLOCKLIST_DEVICE_APPLIED, body, device)
+
     def ended(self, verdict: Verdict) -> NewEvent:
         kind = EventType.CUTOFF_VERIFIED if verdict.verified else EventType.CUTOFF_PARTIAL
         return self._event(kind, verdict.as_json())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.dialects.base import Dialect
     from orchestrator.domain.events import NewEvent
+    from orchestrator.domain.network import Prefix
     from orchestrator.ports import Devices, Log, Probes
 
 
@@ -67,6 +68,7 @@ class Surroundings:
     elapsed: Callable[[], float]  # seconds since the command was started
     intent_waits_s: float = INTENT_WAITS_S  # after that the intent goes to the spool; the cut goes on meanwhile
     merge: Callable[[], object] | None = None  # what was spooled into the log, as late; raises when the log still cannot be written
+    blocklist: Callable[[], Sequence[Prefix]] = tuple  # of the log; may raise anything, and may hang
     wait: Callable[[float], object] = time.sleep
     ask_name: Callable[[], str] = str  # called once, after the cut; bounded by itself; empty for no answer
     wave_waits_s: float = WAVE_WAITS_S

@@ -116,6 +116,15 @@ def test_a_block_before_any_layer_says_that_it_stops_nothing_yet_and_a_reason_is
     done = state.orchestrator("block", "198.51.100.66", *WHY)
     assert done.returncode == OK, done.stdout + done.stderr
     assert "no device holds a layer: nothing is stopped yet" in done.stdout
+    cut = state.orchestrator("cutoff", "--profile", "vendors", "--json")
+    assert cut.returncode in (OK, PARTIAL), cut.stdout + cut.stderr
+    site = read_inventory(ROOT / "inventory/valmont.yml").site
+    with StoredHospital(site, state.directory / "hospital.json").opened() as hospital:
+        held = {name: machine.blocked for name, machine in hospital.machines.items() if machine.slots}
+    assert held, "a layer lies, and no server has ever run"
+    assert {str(network) for networks in held.values() for network in networks} == {"198.51.100.66/32"}
+    after = site_state(state)
+    assert {after.device(name).blocked for name in held} == {after.blocklist}, "recorded: no server owes it any more"
 
 
 @pytest.mark.parametrize(

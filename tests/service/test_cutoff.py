@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from orchestrator.domain.events import EventType as E
 from orchestrator.domain.layer import TCP
 from orchestrator.errors import EnvironmentMissing, InputError, UnknownName
 from orchestrator.ports import Credential, DeviceStep, Outcome, Target
+from orchestrator.service import cutoff_blocks
 from orchestrator.service.cutoff_lay import Laying
 from orchestrator.service.cutoff_pack import cuts_of
 from orchestrator.service.cutoff_report import shortened
 from orchestrator.simulation.device import Fault
+from orchestrator.simulation.dialect import SimulatedDialect
 from tests.service.cutoff_case import Case, body, failing_log, names
 
 APPLIED, REFUSED, UNKNOWN = DeviceStep.APPLIED, DeviceStep.REFUSED, DeviceStep.UNKNOWN
@@ -351,6 +354,69 @@ def test_every_device_has_one_line_and_the_verdict_says_what_is_open(case: Case)
 def test_the_name_given_afterwards_is_recorded(case: Case) -> None:
     case.cut("internet", ask_name=lambda: "dominique")
     assert case.events(E.CUTOFF_VERIFIED)[0].body["by"] == "dominique"
+
+
+# --- the block list of the log
+
+BLOCKED = (ip_network("198.51.100.66/32"),)
+
+
+def keeping(case: Case) -> set[str]:
+    return {device.name for device in case.hospital.site.devices if SimulatedDialect(device.platform.value).traits.blocks}
+
+
+def test_what_was_blocked_before_is_blocked_on_every_device_that_the_cut_reaches(case: Case) -> None:
+    verdict = case.cut("total", blocklist=lambda: BLOCKED)
+    assert verdict.verified
+    assert verdict.warnings == []
+    told = {event.device: event.body for event in case.events(E.BLOCKLIST_DEVICE_APPLIED)}
+    assert set(told) == keeping(case) & set(verdict.devices)
+    assert {(body["step"], tuple(body["networks"]), body["as_expected"]) for body in told.values()} == {
+        ("applied", ("198.51.100.66/32",), True)
+    }
+    assert all(tuple(case.hospital.machines[str(name)].blocked) == BLOCKED for name in told)
+    assert names(case.events())[-1] == "CutoffVerified", "it is in the log before the verdict"
+
+
+def test_a_device_that_does_not_take_the_list_warns_and_the_cut_is_no_less_verified(case: Case) -> None:
+    machine = case.hospital.machines["fw-ext"]
+    honest = machine.execute
+
+    def deaf(text: str, *, may_open: bool) -> str:
+        if json.loads(text)["verb"] == "block":
+            machine.faults.add(Fault.LOST_OUTCOME)
+            return ""
+        return honest(text, may_open=may_open)
+
+    machine.execute = deaf  # type: ignore[method-assign]
+    verdict = case.cut("total", blocklist=lambda: BLOCKED)
+    assert verdict.verified
+    (warning,) = verdict.warnings
+    assert warning.startswith("fw-ext: the block list of the log is not on it: ")
+    (body,) = [event.body for event in case.events(E.BLOCKLIST_DEVICE_APPLIED) if event.device == "fw-ext"]
+    assert (body["step"], body["as_expected"]) == ("unknown", False)
+
+
+def test_a_block_list_that_cannot_be_read_or_hangs_delays_nothing_and_warns(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise OSError("the disk is gone")
+
+    verdict = case.cut("total", blocklist=broken)
+    assert verdict.verified
+    assert any("the block list could not be read from the log (the disk is gone)" in warning for warning in verdict.warnings)
+    monkeypatch.setattr(cutoff_blocks, "READING_WAITS_S", 0.1)
+    release = threading.Event()
+
+    def hangs() -> Any:
+        release.wait(60)
+        return ()
+
+    try:
+        verdict = case.cut("total", blocklist=hangs)
+    finally:
+        release.set()
+    assert verdict.verified
+    assert "the block list is not laid yet where the layer lies: orchestrator block list" in verdict.warnings
 
 
 def test_what_the_log_did_not_take_in_time_is_merged_at_the_end(case: Case) -> None:
