@@ -40,13 +40,13 @@ def reached(site: Site, port: int) -> list[bool]:
     return [site.connection("o", family, INSIDE[family], port) is not None for family in FAMILIES]
 
 
-def moves_on(site: Site, how: str) -> None:
+def moves_on(site: Site, how: str, epoch: int = 200) -> None:
     """A re-isolation or a takeover raises the generation alone; a cut-off lays."""
     if how == "fence":
-        site.did(site.dialect.fence(), epoch=200)
+        site.did(site.dialect.fence(), epoch=epoch)
     else:
-        site.did(site.dialect.lay(KEPT), epoch=200)
-        site.did(site.dialect.persist(KEPT), epoch=200)
+        site.did(site.dialect.lay(KEPT), epoch=epoch)
+        site.did(site.dialect.persist(KEPT), epoch=epoch)
 
 
 @pytest.mark.parametrize("how", ["fence", "lay"])
@@ -149,6 +149,39 @@ def test_an_nft_that_read_half_its_order_before_the_generation_moved_is_refused(
     assert slow.returncode != 0, said
     assert (site.observed().opened, site.observed().epoch) == ((), 200)
     assert reached(site, 443) == [False, False]
+
+
+@pytest.mark.parametrize("site", ["iptables-nft", "iptables-legacy"], indirect=True)
+@pytest.mark.parametrize("how", ["fence", "lay"])
+def test_one_that_has_looked_and_hangs_before_its_transaction_opens_nothing(site: Site, how: str) -> None:
+    """It has read what it must know, and its text is finished; it is stopped with the whole transaction in hand, the first one
+    (IPv4) or, with IPv4 done, the second one (IPv6)."""
+    assert isinstance(site, IptablesSite)
+    change, epoch = opening(inbound(4, 443), inbound(6, 443)), 100
+    for tool in ("iptables-restore", "ip6tables-restore"):
+        for late in (site.dialect.open(change), site.dialect.confirm(change), site.dialect.loosen(), site.dialect.lift()):
+            if late == site.dialect.confirm(change):
+                site.did(site.dialect.open(change), epoch=epoch, confirm=30)
+            stops = f'#!/bin/sh\nkill -s STOP -- "-$(cut -d " " -f 5 /proc/$$/stat)"\nexec {site.real(tool)} "$@"\n'
+            site.put_program(tool, stops)
+            filled = site.filled(late, epoch=epoch, confirm=600)
+            hung = site.start(filled.command, filled.text)
+            wait_until_stopped(hung.pid)
+            site.restore_tool(tool)
+            epoch += 1
+            moves_on(site, how, epoch)
+            os.killpg(hung.pid, signal.SIGCONT)
+            status, said = ended(hung)
+            assert status != 0, said
+            seen = site.observed()
+            assert (seen.epoch, seen.slots, seen.foreign) == (epoch, site.dialect.expected((KEPT,)).slots, ())
+            assert (seen.loosened_s, seen.boots_with) == (None, (KEPT.slot,))
+            if late != site.dialect.confirm(change) or how == "lay":
+                assert seen.opened == ()
+                assert reached(site, 443) == [False, False]
+            assert len(seen.temporary) == len(seen.opened), "what has a deadline keeps it"
+            assert all(left <= 30 for _, left in seen.temporary)
+            site.did(site.dialect.close(change))
 
 
 @pytest.mark.parametrize("site", ["iptables-nft", "iptables-legacy"], indirect=True)
