@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -13,11 +17,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.layer import Observed
+from tests.contract.ansible_runs import members, namespace_of, wait_until
+from tests.contract.ssh_servers import SshServers
 from tests.lab.frozen import Frozen, ended, state_of, wait_until_stopped
 from tests.lab.iptables_site import KINDS, IptablesSite, site_of
 from tests.lab.nftables_site import FAMILIES, INSIDE, OUTSIDE, Site, inbound, layer, opening, talks
 
 pytestmark = pytest.mark.lab
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 KEPT = layer(inbound(4, 8080), inbound(6, 8080))
 
 
@@ -182,6 +189,66 @@ def test_one_that_has_looked_and_hangs_before_its_transaction_opens_nothing(site
             assert len(seen.temporary) == len(seen.opened), "what has a deadline keeps it"
             assert all(left <= 30 for _, left in seen.temporary)
             site.did(site.dialect.close(change))
+
+
+@pytest.mark.parametrize("site", ["nftables"], indirect=True)
+@pytest.mark.parametrize(("verb", "how"), [("open", "fence"), ("confirm", "lay"), ("open", "nothing")])
+def test_what_hangs_under_ansible_outlives_its_run_and_opens_nothing_after_the_fence(
+    site: Site, tmp_path: Path, verb: str, how: str
+) -> None:
+    """The orchestrator is killed, and all of its run of Ansible with it; on the device `nft` still has the order in hand. Where
+    nothing moves on, that order does open: it was whole."""
+    change = opening(inbound(4, 443), inbound(6, 443))
+    if verb == "confirm":
+        site.did(site.dialect.open(change), epoch=100, confirm=300)
+    script = (site.dialect.open(change) if verb == "open" else site.dialect.confirm(change)).filled(epoch=100, confirm=300)
+    gate, arrived = tmp_path / "gate", tmp_path / "arrived"
+    os.mkfifo(gate)
+    (tmp_path / "ssh").mkdir()
+    servers = SshServers(tmp_path / "ssh")
+    enter = tmp_path / "enter"
+    enter.write_text("#!/bin/sh\nexec " + shlex.join(site.words_for('exec sh -c "$SSH_ORIGINAL_COMMAND"')) + "\n")
+    enter.chmod(0o755)
+    target = servers.start(force_command=str(enter))
+    waits = f"#!/bin/sh\ntrap '' HUP TERM\necho $$ > {arrived}.new; mv {arrived}.new {arrived}\nread _ < {gate}\n"
+    site.put_program("nft", waits + 'exec /usr/sbin/nft "$@"\n')
+    program = f"""
+        from pathlib import Path
+        from orchestrator.adapters.ansible_devices import AnsibleDevices, Credential, Script, Target
+        devices = AnsibleDevices({{Credential.OPEN: Path({str(servers.client_key)!r})}}, Path({str(PLAYBOOKS)!r}))
+        list(devices.run({{{target!r}: [{script!r}]}}, credential=Credential.OPEN, deadline_s=120, verb={verb!r}))
+    """
+    orchestrator = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
+    late = 0
+    try:
+        wait_until(arrived.exists, "the command arrives on the device", 100)
+        late, run = int(arrived.read_text()), namespace_of(orchestrator.pid)
+        assert members(run)
+        orchestrator.kill()
+        orchestrator.wait(timeout=10)
+        wait_until(lambda: not members(run), "nothing of the run is left")
+        site.take_program("nft")
+        assert state_of(late) == "S", "it waits on the device, whatever became of the run"
+        if how != "nothing":
+            moves_on(site, how)
+        before = site.observed()
+        gate.write_text("go on\n")
+        wait_until(lambda: not Path(f"/proc/{late}").exists() or state_of(late) == "Z", "the late command ends")
+    finally:
+        if late:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(late, signal.SIGKILL)
+        orchestrator.kill()
+        orchestrator.wait(timeout=10)
+        servers.stop()
+    seen = site.observed()
+    assert (seen.slots, seen.foreign) == (before.slots, ())
+    assert len(seen.temporary) == len(seen.opened), "it has made nothing lasting"
+    if how == "nothing":
+        assert (before.opened, seen.opened) == ((), change.elements)
+        return
+    assert (seen.epoch, before.opened, seen.opened) == (200, (), ())
+    assert reached(site, 443) == [False, False]
 
 
 @pytest.mark.parametrize("site", ["iptables-nft", "iptables-legacy"], indirect=True)
