@@ -67,7 +67,7 @@ def test_a_write_that_is_repeated_is_answered_again_and_done_once(api: Api) -> N
 
 def test_every_write_that_is_repeated_on_another_server_gives_the_same_answer_and_writes_nothing(api: Api) -> None:
     reopening = api.reopening
-    there = Reopening(clock=reopening.clock, log=reopening.log)
+    there = Reopening(clock=reopening.clock, kept=reopening.kept)
     there.hospital = reopening.hospital
     there.stages = there.server("another")
     with api_on(there) as other:

@@ -18,7 +18,6 @@ from orchestrator.adapters import sshsig
 from orchestrator.adapters.inventory_yaml import read_inventory
 from orchestrator.adapters.memory_lease import MemoryLease
 from orchestrator.adapters.memory_log import MemoryLog
-from orchestrator.adapters.memory_volatile import MemoryVolatile
 from orchestrator.adapters.policy_yaml import read_policy
 from orchestrator.adapters.site_key import public_line
 from orchestrator.adapters.sshsig import SshSignatures
