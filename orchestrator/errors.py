@@ -124,6 +124,14 @@ class TooMany(Refused):
     """You have as many of these as one may have."""
 
 
+class SlowDown(TooMany):
+    """You ask too often."""
+
+    def __init__(self, message: str = "", *, rule: str, advice: str = "", retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, rule=rule, advice=advice)
+
+
 class Moved(OrchestratorError):
     """What you have seen has moved since."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the emergency command imports this module: nothing of pydan
     from orchestrator.dialects.base import Script
     from orchestrator.domain.events import Event, Head, NewEvent
     from orchestrator.domain.probes import Probe, ProbeResult
+    from orchestrator.domain.signers import Verified
 
 
 class Clock(Protocol):
@@ -168,6 +169,10 @@ class Signatures(Protocol):
         Raises NotAuthenticated (rule `signature`) for a bad or non-canonical signature, a wrong namespace, an unknown,
         expired or revoked key.
         """
+        ...
+
+    def verified(self, namespace: str, message: bytes, signature: str, *, at: datetime) -> Verified:
+        """The same, with the key's fingerprint and what a security key says about its user."""
         ...
 
     def sign(self, namespace: str, message: bytes) -> str:

@@ -16,13 +16,26 @@ from orchestrator.adapters.field_docs import field_docs, model_doc
 from orchestrator.adapters.policy_yaml import NAMED
 from orchestrator.domain.gates import KINDS, WeeklyWindow
 from orchestrator.domain.network import Model
-from orchestrator.domain.people import Turn
-from orchestrator.domain.policy import Canary, Criteria, DatedWindow, Ipsec, KeptFlow, Policy, Predecessor, Rehearsal, Resumption, Sacrifice
+from orchestrator.domain.people import PeopleChanges, Turn
+from orchestrator.domain.policy import (
+    Canary,
+    Criteria,
+    DatedWindow,
+    DriftWatch,
+    Ipsec,
+    KeptFlow,
+    Policy,
+    Predecessor,
+    Rehearsal,
+    Resumption,
+    Sacrifice,
+)
 from orchestrator.domain.policy_words import DURATION, Text
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WITHIN: tuple[type[Model], ...] = (
-    Text, Criteria, Ipsec, KeptFlow, Sacrifice, Predecessor, Canary, DatedWindow, Resumption, Rehearsal, Turn,
+    Text, Criteria, Ipsec, KeptFlow, Sacrifice, Predecessor, Canary, DatedWindow, DriftWatch, PeopleChanges, Resumption,
+    Rehearsal, Turn,
 )  # fmt: skip
 _NAME = r"^[a-z][a-z0-9-]{0,30}$"
 _STAGE = r"^[A-Z][A-Za-z0-9-]{1,40}$"

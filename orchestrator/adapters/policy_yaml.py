@@ -40,7 +40,19 @@ NAMED: dict[str, type[Model]] = {
     "tests": Expectation,
 }
 OPTIONAL = ("delegations", "duties", "obligations", "tests")
-SINGLE = ("version", "site", "default_profile", "ratification", "timezone", "compromised", "resume", "rehearsal")
+SINGLE = (
+    "version",
+    "site",
+    "default_profile",
+    "ratification",
+    "timezone",
+    "compromised",
+    "resume",
+    "drift",
+    "people_changes",
+    "votes_signed_with",
+    "rehearsal",
+)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from orchestrator.domain.signers import AllowedSigners, parse_allowed_signers
+from orchestrator.domain.signers import AllowedSigners, Verified, fingerprint, parse_allowed_signers
 from orchestrator.errors import EnvironmentMissing, NotAuthenticated
 
 BEGIN = "-----BEGIN SSH SIGNATURE-----"
@@ -62,7 +62,7 @@ class Signed:
     @property
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` prints it."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.key).digest()).decode("ascii").rstrip("=")
+        return fingerprint(self.key)
 
 
 class SshSignatures:
@@ -74,12 +74,13 @@ class SshSignatures:
 
     def verify(self, namespace: str, message: bytes, signature: str, *, at: datetime) -> str:
         """The person. Raises NotAuthenticated (rule `signature`); PolicyError, EnvironmentMissing for `allowed_signers`."""
-        return self.verify_details(namespace, message, signature, at=at)[0]
+        return self.verified(namespace, message, signature, at=at).person
 
-    def verify_details(self, namespace: str, message: bytes, signature: str, *, at: datetime) -> tuple[str, Signed]:
-        """The person, and what is known about the key and its user."""
+    def verified(self, namespace: str, message: bytes, signature: str, *, at: datetime) -> Verified:
+        """The same, with what is known about the key and its user."""
         signed = check(namespace, message, signature)
-        return self._known().person(signed.key, namespace, at), signed
+        person = self._known().person(signed.key, namespace, at)
+        return Verified(person, signed.fingerprint, signed.key_type, signed.user_present, signed.user_verified)
 
     def sign(self, namespace: str, message: bytes) -> str:
         return sign(self._site_key, namespace, message)

@@ -21,6 +21,7 @@ from orchestrator.api import (
     routes_lift,
     routes_live,
     routes_next,
+    routes_people,
     routes_policy,
     routes_records,
     routes_recuts,
@@ -56,7 +57,7 @@ def create_app(stages: Stages) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.stages = stages
-    app.state.identity = Identity(stages)
+    app.state.identity = Identity(stages, stages.collaborators.volatile or MemoryVolatile())
     app.state.live = Live(lambda: stages.collaborators.log.head().size)
     for routes in (
         routes_site,
@@ -68,6 +69,7 @@ def create_app(stages: Stages) -> FastAPI:
         routes_records,
         routes_waivers,
         routes_delegations,
+        routes_people,
         routes_next,
         routes_lift,
         routes_extensions,

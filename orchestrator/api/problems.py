@@ -22,6 +22,7 @@ from orchestrator.errors import (
     NotAuthenticated,
     OrchestratorError,
     Refused,
+    SlowDown,
     TooMany,
     UnknownName,
 )
@@ -54,7 +55,10 @@ def problem(status: int, rule: str, detail: str, advice: str = "") -> JSONRespon
 
 def of_error(error: OrchestratorError) -> JSONResponse:
     status, rule = next((status, rule) for kind, status, rule in STATUS if isinstance(error, kind))
-    return problem(status, getattr(error, "rule", rule), Exception.__str__(error), error.advice)
+    answer = problem(status, getattr(error, "rule", rule), Exception.__str__(error), error.advice)
+    if isinstance(error, SlowDown):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def install(app: FastAPI) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from orchestrator.api import views
-from orchestrator.api.access import Person, TheIdentity, TheStages
+from orchestrator.api.access import AnyPerson, Person, Source, TheIdentity, TheStages
 from orchestrator.api.event_query import WantedEvents
 from orchestrator.api.live import Live
 from orchestrator.api.schemas import Challenge, ChallengeRequest, LoginRequest, Token
@@ -53,14 +53,19 @@ def challenge(wanted: ChallengeRequest, identity: TheIdentity) -> Challenge:
 
 
 @router.post("/login")
-def login(given: LoginRequest, identity: TheIdentity) -> Token:
-    token, until = identity.login(given.person, given.challenge, given.signature)
+def login(given: LoginRequest, identity: TheIdentity, source: Source) -> Token:
+    """Whoever can sign gets through; refused tries are limited by where they come from."""
+    token, until = identity.login(given.person, given.challenge, given.signature, source)
     return Token(token=token, person=given.person, expires=stamp(until))
 
 
 @router.get("/whoami")
-def whoami(person: Person, stages: TheStages) -> dict[str, Any]:
-    return {"person": person, "roles": sorted(eligibility.roles_of(stages.journal.state(), person, stages.journal.now()))}
+def whoami(token: AnyPerson, identity: TheIdentity, stages: TheStages) -> dict[str, Any]:
+    """You, your roles now, and the session that you ask by: its key, whether that key verified you, its end."""
+    session = identity.session(token)
+    roles = sorted(eligibility.roles_of(stages.journal.state(), session.person, stages.journal.now()))
+    about = {"key": session.key, "user_verified": session.user_verified, "until": session.until}
+    return {"person": session.person, "roles": roles, **about}
 
 
 @router.get("/posture")

@@ -36,6 +36,16 @@ class LoginRequest(Wire):
     signature: Signature
 
 
+class PeopleChangeRequest(Wire):
+    statement: Annotated[str, Field(max_length=20_000)]
+    signatures: Annotated[list[Signature], Field(min_length=1, max_length=20, description="of the same statement, by different people")]
+
+
+class KeyRevocation(Wire):
+    fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$", description="as `ssh-keygen -l` prints it")]
+    reason: Annotated[Note, Field(min_length=1)]
+
+
 class Token(Wire):
     token: str
     person: str

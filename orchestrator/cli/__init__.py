@@ -45,6 +45,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "device": ("orchestrator.cli.device", "devices that are not trusted; what was done by hand"),
     "logbook": ("orchestrator.cli.logbook", "write into the logbook"),
     "login": ("orchestrator.cli.login", "prove who you are with your SSH key"),
+    "logout": ("orchestrator.cli.logout", "end your session"),
+    "people": ("orchestrator.cli.people", "people and their keys: list, change, revoke"),
     "whoami": ("orchestrator.cli.whoami", "who the server says you are"),
     "audit": ("orchestrator.cli.audit", "export and verify the log"),
     "completion": ("orchestrator.cli.completion", "the completion script of bash, zsh or fish"),

@@ -110,6 +110,9 @@ class Client:
             file.write(token)
         temporary.rename(directory / person)
 
+    def forget_token(self, person: str) -> None:
+        (_tokens() / person).unlink(missing_ok=True)
+
     def _token(self) -> str:
         directory = _tokens()
         people = sorted(path.name for path in directory.glob("[!.]*")) if directory.is_dir() else []

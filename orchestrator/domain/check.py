@@ -66,6 +66,7 @@ TOGETHER: tuple[Check, ...] = (
     stages.gates,
     people.owners,
     people.quorums,
+    people.changes,
     standing_in.delegations,
     standing_in.duties,
     standing_in.without_any_role,

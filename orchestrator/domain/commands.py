@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.domain.attestations import AttestationState, Way
 from orchestrator.domain.plan import Plan
+from orchestrator.domain.signers import Verified
 from orchestrator.domain.subtractions import What
 
 
@@ -24,12 +25,16 @@ class PlanStage(Command):
 
 @dataclass(frozen=True)
 class CastVote(Command):
-    """`signer` is whose key signed `statement`, verified; `actor` is who hands it in (votes can be carried)."""
+    """`key` is whose key signed `statement`, verified; `actor` is who hands it in (votes can be carried)."""
 
     stage: str
     statement: str
     signature: str
-    signer: str
+    key: Verified
+
+    @property
+    def signer(self) -> str:
+        return self.key.person
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,11 @@ def unmet_predecessors(state: SiteState, stage: Stage, now: datetime, flows: Col
             yield Unmet("predecessor-not-open", what, advice, flows=confined, takes=wait, exact=wait is not None)
 
 
+def keys_since(state: SiteState, person: str) -> int:
+    """What this person asked for before this event is asked again: the keys were ratified anew, or one of theirs was taken away."""
+    return max(in_force(state).keys_since, state.keys.last_revoked(person))
+
+
 def require_same_keys(state: SiteState, status: StageStatus) -> None:
     """Raises Stale (rule `digest-moved`) when the people's keys were ratified anew after the plan: a key that was
     revoked meanwhile must not have the word in it."""

@@ -18,6 +18,7 @@ from orchestrator.domain import (
     decide_extensions,
     decide_incidents,
     decide_lift,
+    decide_people,
     decide_records,
     decide_recuts,
     decide_reisolation,
@@ -70,18 +71,20 @@ from orchestrator.errors import IllegalTransition, Refused, Stale, UsageError
 def decide(state: SiteState, command: Command, now: datetime) -> tuple[NewEvent, ...]:
     """The events that the command makes. Raises Refused (with its rule) or InputError."""
     verb, decision = _DECISIONS[type(command)]
-    require(verb, eligibility.roles_of(state, command.actor, now))
+    roles = eligibility.roles_of(state, command.actor, now)
+    require(verb, roles, own=decide_people.whose(state, command) == command.actor)
     return decision(state, command, now, EventMaker(state, command.actor, now))
 
 
 def overdue(state: SiteState, now: datetime) -> tuple[NewEvent, ...]:
-    """Plans whose time is over, as events."""
+    """Plans whose time is over, and changes of people's keys whose delay is, as events."""
     make = EventMaker(state, ORCHESTRATOR, now)
-    return tuple(
+    expired = tuple(
         make(E.STAGE_EXPIRED, {"reason": "the plan and its votes were not used in time"}, stage=status.name)
         for status in state.stages.values()
         if status.state in stages.VOTING and now >= expiry(status)
     )
+    return expired or decide_people.due(state, now)
 
 
 def went_stale(state: SiteState, stage: str, reason: str, now: datetime) -> tuple[NewEvent, ...]:
@@ -211,4 +214,8 @@ _DECISIONS: Mapping[type[Command], tuple[Verb, Callable[[SiteState, Any, datetim
     BlockNetworks: (Verb.BLOCK, decide_blocklist.block),
     RequestUnblock: (Verb.UNBLOCK, decide_blocklist.request),
     GrantUnblock: (Verb.UNBLOCK, decide_blocklist.grant),
+    decide_people.ChangePeople: (Verb.PEOPLE_CHANGE, decide_people.request),
+    decide_people.StopPeopleChange: (Verb.PEOPLE_STOP, decide_people.stop),
+    decide_people.RevokeKey: (Verb.KEY_REVOKE, decide_people.revoke_key),
+    decide_people.EndSessions: (Verb.SESSIONS_END, decide_people.end_sessions),
 }

@@ -86,7 +86,7 @@ def grant(state: SiteState, command: GrantUnblock, now: datetime, make: EventMak
         raise UnknownName(f"nobody has asked for {command.unblocking!r}", advice=f"asked for and not granted: {open_}")
     if asked.granted_by:
         raise IllegalTransition(f"{asked.id} was granted by {asked.granted_by} already", rule="illegal-transition")
-    if asked.seq < conditions.in_force(state).keys_since:
+    if asked.seq < conditions.keys_since(state, asked.requested_by):
         message = f"the people's keys have been ratified anew since {asked.id} was asked for"
         raise Stale(message, rule="digest-moved", advice="ask for it again")
     if not two_authorities(state, Verb.UNBLOCK, asked.requested_by, moment(asked.requested_at), command.actor, now):

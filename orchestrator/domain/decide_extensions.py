@@ -44,7 +44,7 @@ def grant(state: SiteState, command: GrantExtension, now: datetime, make: EventM
     asked = _known(state, command.extension)
     extensions.after(asked.state, E.EXTENSION_GRANTED, asked.id)
     status = _open(state, asked.stage)
-    keys_since = conditions.in_force(state).keys_since
+    keys_since = conditions.keys_since(state, asked.requested_by)
     if (status.plan_digest, status.ends_at) != (asked.plan_digest, asked.ends_at) or asked.seq < keys_since:
         message = f"{asked.stage} is not as it was when {asked.id} was requested"
         raise Stale(message, rule="digest-moved", advice="request it again")

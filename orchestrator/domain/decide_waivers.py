@@ -51,7 +51,7 @@ def grant(state: SiteState, command: GrantWaiver, now: datetime, make: EventMake
     """WaiverGranted, by another person than who requested it. Raises NotAllowed (rule `waiver-needs-a-second-person`)."""
     waiver = _known(state, command.waiver)
     waivers.after(waiver.state, E.WAIVER_GRANTED, waiver.id)
-    if waiver.seq < conditions.in_force(state).keys_since:
+    if waiver.seq < conditions.keys_since(state, waiver.requested_by):
         message = f"the people's keys have been ratified anew since {waiver.id} was requested"
         raise Stale(message, rule="digest-moved", advice="request it again")
     if not two_authorities(state, Verb.WAIVER, waiver.requested_by, moment(waiver.requested_at), command.actor, now):

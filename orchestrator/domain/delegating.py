@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.domain import eligibility
+from orchestrator.domain import duties, eligibility
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.commands import Command
 from orchestrator.domain.conditions import in_force
@@ -121,7 +121,7 @@ def read_delegation(text: str) -> DelegationStatement:
 def grant(state: SiteState, command: GrantDelegation, now: datetime) -> tuple[NewEvent, ...]:
     """DelegationGranted. Raises Refused (rules `signature`, `digest-moved`, `delegation-…`) or UsageError."""
     ratified = in_force(state)
-    eligibility.roles_of(state, command.actor, now)  # somebody of the policy
+    duties.require_writing(eligibility.roles_of(state, command.actor, now))  # somebody of the policy; roles they may have none
     statement = read_delegation(command.statement)
     if statement.giver != command.signer:
         raise NotAuthenticated(f"signed by {command.signer} in the name of {statement.giver}", rule="signature")
@@ -144,6 +144,7 @@ def revoke(state: SiteState, command: RevokeDelegation, now: datetime) -> tuple[
     if loan is None:
         raise UnknownName(f"there is no delegation {command.delegation!r}", advice="orchestrator delegation list")
     roles = eligibility.roles_of(state, command.actor, now)
+    duties.require_writing(roles)
     if command.actor != loan.giver and Role.SECURITY_OFFICER not in roles:
         message = f"{loan.name} is {loan.giver}'s"
         raise NotAllowed(message, rule="delegation-not-yours", advice=f"{loan.giver} or a security officer takes it back")

@@ -45,6 +45,10 @@ class Verb(StrEnum):
     REISOLATE = "reisolate"
     BLOCK = "block"
     UNBLOCK = "unblock"
+    PEOPLE_CHANGE = "people-change"
+    PEOPLE_STOP = "people-stop"
+    KEY_REVOKE = "key-revoke"
+    SESSIONS_END = "sessions-end"
 
 
 _COMMANDER, _ENGINEER, _OFFICER = Role.INCIDENT_COMMANDER, Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER
@@ -83,10 +87,25 @@ ROLES_OF: Mapping[Verb, frozenset[Role]] = {
     Verb.REISOLATE: _DECIDING,  # it only subtracts
     Verb.BLOCK: _DECIDING,  # it only subtracts
     Verb.UNBLOCK: frozenset({_COMMANDER, _OFFICER, Role.DIRECTOR}),  # requesting and granting, by two persons
+    Verb.PEOPLE_CHANGE: _DECIDING,  # handing in what k people have signed
+    Verb.PEOPLE_STOP: frozenset({_COMMANDER, _OFFICER}),
+    Verb.KEY_REVOKE: frozenset({_COMMANDER, _OFFICER}),  # it only subtracts
+    Verb.SESSIONS_END: frozenset({_OFFICER}),
 }
+ABOUT_ONESELF = frozenset({Verb.PEOPLE_STOP, Verb.KEY_REVOKE, Verb.SESSIONS_END})  # these, the person concerned may as well
+_CHANGES_NOTHING = frozenset({Role.AUDITOR, Role.PARTNER_CONTACT})
 
 
-def require(verb: Verb, roles: Collection[Role]) -> None:
-    """Raises NotAllowed (rule `role`) unless one of the roles gives the verb."""
-    if ROLES_OF[verb].isdisjoint(roles):
+def require(verb: Verb, roles: Collection[Role], *, own: bool = False) -> None:
+    """Raises NotAllowed (rule `role`) unless one of the roles gives the verb, or it is about one's `own` keys or sessions."""
+    if verb is not Verb.READ:
+        require_writing(roles)
+    if ROLES_OF[verb].isdisjoint(roles) and not (own and verb in ABOUT_ONESELF):
         raise NotAllowed(f"none of your roles gives `{verb}`", rule="role", advice="it takes one of: " + ", ".join(sorted(ROLES_OF[verb])))
+
+
+def require_writing(roles: Collection[Role]) -> None:
+    """Raises NotAllowed (rule `role`) for those who change nothing, whatever else they are: auditors, and partners' contacts."""
+    if not _CHANGES_NOTHING.isdisjoint(roles):
+        message = "an auditor reads, and changes nothing; nor does a partner's contact"
+        raise NotAllowed(message, rule="role", advice="ask somebody who decides")

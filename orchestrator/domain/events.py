@@ -97,6 +97,13 @@ class EventType(StrEnum):
     LAYER_LIFTED = "LayerLifted"
     SURVEILLANCE_ENDED = "SurveillanceEnded"
     SESSION_OPENED = "SessionOpened"
+    SESSION_CLOSED = "SessionClosed"
+    SESSIONS_REVOKED = "SessionsRevoked"  # every session of a person, at once
+    LOGIN_FAILED = "LoginFailed"  # a sample of them: nobody can fill the log with refusals
+    KEY_REVOKED = "KeyRevoked"
+    PEOPLE_CHANGE_REQUESTED = "PeopleChangeRequested"  # of a person's keys, signed by enough others; in force after a delay
+    PEOPLE_CHANGE_STOPPED = "PeopleChangeStopped"
+    PEOPLE_CHANGE_IN_FORCE = "PeopleChangeInForce"
     ACCESS_DENIED = "AccessDenied"
     EXPORT_CREATED = "ExportCreated"
     CHECKPOINT_SIGNED = "CheckpointSigned"

@@ -17,6 +17,7 @@ from orchestrator.domain import (
     folding_delegations,
     folding_drift,
     folding_incidents,
+    folding_people,
     folding_records,
     folding_reisolation,
     folding_resume,
@@ -62,8 +63,8 @@ def apply(state: SiteState, event: Event) -> SiteState:
 
 
 def _policy_ratified(state: SiteState, event: Event) -> SiteState:
-    body, before = event.body, state.ratified
-    same_keys = before is not None and before.allowed_signers == body["allowed_signers"]
+    body, before, keys = event.body, state.ratified, state.keys.after(event)
+    same_keys = before is not None and keys.effective == state.keys.effective
     ratified = Ratified(
         policy=Policy.model_validate(body["policy"]),
         site=Site.model_validate(body["inventory"]),
@@ -75,7 +76,7 @@ def _policy_ratified(state: SiteState, event: Event) -> SiteState:
         keys_since=before.keys_since if before is not None and same_keys else event.seq,
         keys_at=before.keys_at if before is not None and same_keys else event.at,
     )
-    return replace(state, ratified=ratified)
+    return replace(state, ratified=ratified, keys=keys)
 
 
 def _cutoff_ordered(state: SiteState, event: Event) -> SiteState:
@@ -172,13 +173,16 @@ def _vote_cast(state: SiteState, event: Event) -> SiteState:
     status = state.stage(str(event.stage))
     vote = Vote(
         body["person"], body["choice"], tuple(body.get("roles", ())), body.get("reason", ""),
-        body["statement"], body["signature"], event.at, event.seq,
+        body["statement"], body["signature"], event.at, event.seq, body.get("key", {}).get("user_verified"),
     )  # fmt: skip
     return _with_stage(state, replace(status, votes={**status.votes, vote.person: vote}))
 
 
 def _votes_voided(state: SiteState, event: Event) -> SiteState:
-    return _with_stage(state, replace(state.stage(str(event.stage)), votes={}))
+    """All of them, or those of one `person`, whose key was taken away."""
+    status, person = state.stage(str(event.stage)), event.body.get("person")
+    left = {name: vote for name, vote in status.votes.items() if name != person} if person else {}
+    return _with_stage(state, replace(status, votes=left))
 
 
 def _stage_applying(state: SiteState, event: Event) -> SiteState:
@@ -275,6 +279,7 @@ _RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     **folding_blocklist.RULES,
     **folding_resume.RULES,
     **folding_windows.RULES,
+    **folding_people.RULES,
 }
 
 

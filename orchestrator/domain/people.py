@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field, model_validator
 
 from orchestrator.domain.network import Model, Name
-from orchestrator.domain.policy_words import Moment, Role, Text
+from orchestrator.domain.policy_words import Duration, Moment, Role, Text
 
 
 class Person(Model):
@@ -80,3 +82,17 @@ class Duty(Model):
     """What whoever is on duty decides as."""
     turns: tuple[Turn, ...] = Field(min_length=1)
     """Whose turn it is, and when."""
+
+
+class PeopleChanges(Model):
+    """How people's keys change without a ratification: signed by others, in force after a delay in which one officer can stop
+    it. Revocation is at once, and not slowed by this."""
+
+    signers: int = Field(default=3, ge=2, le=9)
+    """How many distinct persons sign; never the person whose keys they are."""
+    roles: tuple[Role, ...] = Field(
+        default=(Role.INCIDENT_COMMANDER, Role.NETWORK_ENGINEER, Role.SECURITY_OFFICER, Role.DIRECTOR), min_length=1
+    )
+    """One of which every signer has as their own."""
+    delay: Duration = timedelta(hours=1)
+    """How long it is shown before it is in force."""

@@ -16,7 +16,7 @@ from orchestrator.domain.expectations import Expectation
 from orchestrator.domain.gates import Gate
 from orchestrator.domain.network import Address, Model, Name, PortName, Prefix
 from orchestrator.domain.obligations import Obligation
-from orchestrator.domain.people import Delegation, Duty, Person
+from orchestrator.domain.people import Delegation, Duty, PeopleChanges, Person
 from orchestrator.domain.policy_words import Duration, Level, Role, StageName, Text
 from orchestrator.domain.services import ServiceText
 
@@ -330,6 +330,11 @@ class Policy(Model):
     """Who resumes after a false alarm, and how long (not said: nobody)."""
     drift: DriftWatch = DriftWatch()
     """How often the devices are compared with the log, and what is done about it."""
+    people_changes: PeopleChanges = Field(default_factory=PeopleChanges)
+    """How people's keys change without a ratification."""
+    votes_signed_with: Literal["any-key", "security-key", "user-verification"] = "any-key"
+    """What a vote that opens is signed with: any key, a security key that was touched, or one that verified its user (PIN,
+    fingerprint)."""
     rehearsal: Rehearsal | None = None
     """The overlay of an exercise; in `rehearsal.yaml`, read only when asked for."""
 

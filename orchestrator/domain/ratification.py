@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,9 @@ from orchestrator.domain.check import check
 from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import Head
 from orchestrator.domain.network import Site
+from orchestrator.domain.people_keys import PeopleKeys
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.signers import fingerprint_of_text
 from orchestrator.domain.standing import Standing, loans_of, standing, turns_at
 from orchestrator.domain.votes import Seat, missing, seats
 from orchestrator.errors import NotAllowed, Refused
@@ -37,9 +39,10 @@ class InForce:
     policy: Policy
     policy_digest: str
     inventory_digest: str
-    allowed_signers: str
+    allowed_signers: str  # as changed since
     seq: int
     revoked: frozenset[str] = frozenset()  # delegations of it that were taken back
+    keys: PeopleKeys = field(default_factory=PeopleKeys)
 
 
 def signers_digest(allowed_signers: str) -> str:
@@ -68,6 +71,21 @@ def require_sound(site: Site, policy: Policy) -> None:
         first = problems[0]
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise Refused(f"the policy cannot be ratified: {first.message}{more}", rule="policy-findings", advice="orchestrator policy check")
+
+
+def require_no_change_undone(keys: PeopleKeys, allowed_signers: str) -> None:
+    """Raises Refused (rule `keys-behind`) for a text that brings back a key that was taken away, or lacks one that others have
+    added since the last ratification."""
+    held = {(line.split(maxsplit=1)[0], fingerprint_of_text(line)) for line in allowed_signers.splitlines() if line.strip()}
+    back = sorted(keys.revoked.keys() & {mark for _, mark in held})
+    lost = [line for line in keys.added if (line.split(maxsplit=1)[0], fingerprint_of_text(line)) not in held]
+    if back or lost:
+        what = f"it holds {back[0]}, which was taken away" if back else f"it lacks {fingerprint_of_text(lost[0])}, which was added"
+        raise Refused(
+            f"the keys to be ratified undo a change of people: {what}",
+            rule="keys-behind",
+            advice="write those that count into the file first: orchestrator people keys --out FILE",
+        )
 
 
 def electorate(policy: Policy, in_force: InForce | None, now: datetime) -> dict[str, Standing]:

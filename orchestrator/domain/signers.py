@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 
 from orchestrator.errors import Finding, NotAuthenticated, PolicyError
 
@@ -21,11 +23,54 @@ _LINE = re.compile(
     r'^(?P<person>\S+)\s+(?:(?P<options>[a-z-]+(?:="[^"]*")?(?:,[a-z-]+(?:="[^"]*")?)*)\s+)?(?P<type>[\w@.-]+)\s+(?P<key>[\w+/=]+)(?:\s.*)?$'
 )
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*")
+ACCEPTED_KEYS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+)
 _TIMES = {9: "%Y%m%dZ", 13: "%Y%m%d%H%MZ", 15: "%Y%m%d%H%M%SZ"}
 
 
 class _Bad(ValueError):
     """What is wrong with a line."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Who made a signature, with which key, and what a security key says about its user (None: not a security key)."""
+
+    person: str
+    fingerprint: str
+    key_type: str
+    user_present: bool | None = None
+    user_verified: bool | None = None
+
+    def recorded(self) -> dict[str, str | bool | None]:
+        """As events keep it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "type": self.key_type,
+            "user_present": self.user_present,
+            "user_verified": self.user_verified,
+        }
+
+
+def fingerprint(key: bytes) -> str:
+    """Of a public key in its wire form, as `ssh-keygen -l` prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode("ascii").rstrip("=")
+
+
+def fingerprint_of_text(line: str) -> str | None:
+    """Of the key on a line of `allowed_signers`; None for a line that holds none."""
+    match = _LINE.match(line.strip()) if not line.lstrip().startswith("#") else None
+    try:
+        return fingerprint(base64.b64decode(match["key"], validate=True)) if match is not None else None
+    except (binascii.Error, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -38,6 +83,10 @@ class Signer:
     namespaces: tuple[str, ...] = ()
     valid_after: datetime | None = None
     valid_before: datetime | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
 
     def may_sign(self, namespace: str) -> bool:
         return not self.namespaces or namespace in self.namespaces
@@ -65,7 +114,23 @@ class AllowedSigners:
             raise NotAuthenticated(f"the key of {person} was not valid at {at.isoformat()}: revoked or expired", rule="signature")
         return person
 
+    def holds(self, person: str, mark: str, namespace: str, at: datetime) -> bool:
+        """Whether the key with this fingerprint is the person's, and may sign in `namespace` at `at`."""
+        lines = self._by_fingerprint.get(mark, ())
+        return any(line.person == person and line.may_sign(namespace) and line.is_valid(at) for line in lines)
 
+    @cached_property
+    def _by_fingerprint(self) -> dict[str, list[Signer]]:
+        found: dict[str, list[Signer]] = {}
+        for line in self.signers:
+            found.setdefault(line.fingerprint, []).append(line)
+        return found
+
+    def of(self, person: str) -> tuple[Signer, ...]:
+        return tuple(line for line in self.signers if line.person == person)
+
+
+@lru_cache(maxsize=8)  # it is asked for every token and every signature
 def parse_allowed_signers(text: str, file: str = "allowed_signers") -> AllowedSigners:
     """Raises PolicyError with a finding for every line that is wrong: a file that is half understood is not used."""
     signers: list[Signer] = []

@@ -21,6 +21,7 @@ from orchestrator.domain.false_alarms import FalseAlarm, Interrupted
 from orchestrator.domain.incidents import Incidents
 from orchestrator.domain.layer import DeviceChange, Element, ordered
 from orchestrator.domain.network import Prefix, Site
+from orchestrator.domain.people_keys import PeopleKeys
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.posture import SitePosture
@@ -44,6 +45,7 @@ class Vote:
     signature: str
     at: str
     seq: int
+    user_verified: bool | None = None  # as a security key says; None: not one
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class Ratified:
     site: Site
     policy_digest: str
     inventory_digest: str
-    allowed_signers: str  # the keys that count, as text
+    allowed_signers: str  # as ratified; what counts now is `SiteState.keys.effective`
     at: str
     seq: int
     keys_since: int = -1
@@ -252,6 +254,8 @@ class SiteState:
     posture_since: str = ""
     epoch: int = 0
     ratified: Ratified | None = None
+    keys: PeopleKeys = field(default_factory=PeopleKeys)  # the people's, as ratified and as changed since
+    used_challenges: Mapping[str, str] = field(default_factory=dict)  # of log-ins: SHA-256 → until when it could be used
     last_cutoff: Cutoff | None = None
     incident_since: str = ""  # of the first cut-off since the site was last normal
     incident_seq: int = -1  # of its event

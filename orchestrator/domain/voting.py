@@ -6,14 +6,16 @@ from datetime import datetime
 
 from orchestrator.domain import conditions, eligibility, stages
 from orchestrator.domain.commands import CastVote
+from orchestrator.domain.decide_people import known_keys
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.events import Head, NewEvent
 from orchestrator.domain.making import ORCHESTRATOR, EventMaker
 from orchestrator.domain.policy import Stage
+from orchestrator.domain.signers import Verified
 from orchestrator.domain.stages import StageState
 from orchestrator.domain.standing import Standing
 from orchestrator.domain.state import SiteState, StageStatus, moment
-from orchestrator.domain.statement import Statement, expiry, read_statement, statement_for
+from orchestrator.domain.statement import NAMESPACE, Statement, expiry, read_statement, statement_for
 from orchestrator.domain.votes import seats
 from orchestrator.errors import NotAllowed, NotAuthenticated, Stale, UsageError
 
@@ -24,11 +26,13 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
     status = state.stage(command.stage)
     stages.after(status.state, E.VOTE_CAST, command.stage)
     statement = read_statement(command.statement)
+    _require_key(state, command.key, now)
     _require_present(state, status, statement, command.signer, now)
     standing = _require_eligible(state, declared, status, command.signer, now)
     if statement.choice == "deny" and not statement.reason.strip():
         raise UsageError("a denial needs a reason")
     if statement.choice == "approve":
+        _require_kind_of_key(state, command.key)
         conditions.require_all(state, declared, now)
     cast = make(
         E.VOTE_CAST,
@@ -41,6 +45,7 @@ def vote(state: SiteState, command: CastVote, now: datetime, make: EventMaker) -
             "plan_digest": statement.plan_digest,
             "statement": command.statement,
             "signature": command.signature,
+            "key": command.key.recorded(),
             "handed_in_by": command.actor,
         },
         stage=command.stage,
@@ -76,6 +81,24 @@ def _require_present(state: SiteState, status: StageStatus, statement: Statement
         raise UsageError("`expires` is no RFC 3339 time in UTC") from None
     if not in_time:
         raise Stale("the statement has expired, or outlives its plan", rule="expired", advice="sign a new statement")
+
+
+def _require_key(state: SiteState, key: Verified, now: datetime) -> None:
+    """The key that signed still counts in the state that this is decided on: it may have been revoked since it was looked at."""
+    if not known_keys(state).holds(key.person, key.fingerprint, NAMESPACE, now):
+        raise NotAuthenticated(f"the key {key.fingerprint} of {key.person} does not count any more", rule="signature")
+
+
+def _require_kind_of_key(state: SiteState, key: Verified) -> None:
+    """Raises NotAllowed (rule `user-verification`): what opens is signed as the policy asks for. A denial takes any key."""
+    wanted = conditions.in_force(state).policy.votes_signed_with
+    if wanted == "security-key" and not key.user_present:
+        message = f"{key.person} signed with a key of the type {key.key_type}, not with a security key"
+        raise NotAllowed(message, rule="user-verification", advice="sign with a security key: ssh-keygen -t ed25519-sk")
+    if wanted == "user-verification" and not key.user_verified:
+        message = f"the key of {key.person} does not say that its user was verified"
+        advice = "sign with a security key that asks for your PIN: ssh-keygen -t ed25519-sk -O verify-required"
+        raise NotAllowed(message, rule="user-verification", advice=advice)
 
 
 def _require_eligible(state: SiteState, declared: Stage, status: StageStatus, person: str, now: datetime) -> Standing:

@@ -1,7 +1,8 @@
 """Ratifying a policy, in six steps; then the cut pack is written.
 
 1 the policy has no findings, and no device that holds something of ours is missing from the inventory
-2 the statement is about these files, and about a log that is a beginning of ours and knows no later ratification
+2 the statement is about these files, and about a log that is a beginning of ours and knows no later ratification; the keys
+  in them undo no change of people
 3 every signature is of the statement, by a key of the allowed signers in force
 4 the signers are distinct persons and fill every role asked for (the first time: people of the genesis set only)
 5 PolicyRatified is appended, with policy, inventory, allowed signers, statement and signatures in full
@@ -24,12 +25,14 @@ from orchestrator.domain.folding import fold
 from orchestrator.domain.making import stamp, without_floats
 from orchestrator.domain.network import Site
 from orchestrator.domain.pack import NAMESPACE as PACK
+from orchestrator.domain.people_keys import PeopleKeys
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.ratification import (
     NAMESPACE,
     InForce,
     ratification_statement,
     ratified_body,
+    require_no_change_undone,
     require_sound,
     require_votes,
 )
@@ -66,8 +69,9 @@ class Ratified:
 
 def in_force(log: Log) -> tuple[InForce, Event] | None:
     """What the last PolicyRatified says, and that event; None when nothing was ever ratified. Raises LogUnavailable."""
-    last, revoked = None, set()
+    last, revoked, keys = None, set(), PeopleKeys()
     for event in log.read():
+        keys = keys.after(event)
         if event.type is EventType.POLICY_RATIFIED:
             last = event
         elif event.type is EventType.DELEGATION_REVOKED:
@@ -77,7 +81,7 @@ def in_force(log: Log) -> tuple[InForce, Event] | None:
     body = last.body
     policy = Policy.model_validate(body["policy"])
     digests = str(body["policy_digest"]), str(body["inventory_digest"])
-    found = InForce(policy, *digests, str(body["allowed_signers"]), last.seq, frozenset(revoked))
+    found = InForce(policy, *digests, keys.effective, last.seq, frozenset(revoked), keys)
     return found, last
 
 
@@ -98,6 +102,8 @@ def ratify(around: Ratification, site: Site, policy: Policy, *, signatures: Mapp
     before = ratified_before[0] if ratified_before is not None else None
     size = around.log.head().size
     _require_present(around, site, policy, statement, before)  # 2
+    if before is not None:
+        require_no_change_undone(before.keys, around.allowed_signers)
     keys = around.signatures(before.allowed_signers if before is not None else around.allowed_signers)
     for person, signature in signatures.items():  # 3
         signer = keys.verify(NAMESPACE, statement.encode("utf-8"), signature, at=now)

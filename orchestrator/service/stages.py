@@ -57,6 +57,7 @@ class Stages:
         object.__setattr__(self, "runner", Runner(self.collaborators, self.journal, self.planner))
         object.__setattr__(self, "reisolating", Reisolating(self.collaborators, self.journal, self.runner))
         keep_time(self.collaborators, self.journal, self.planner, self.runner)
+        self.runner.chores.add("what is overdue", 5.0, self.state)
 
     def state(self) -> SiteState:
         """The present state; plans whose time is over are expired on the way. With a log that cannot be written it can still be
@@ -112,10 +113,10 @@ class Stages:
         self.state()
         with self._refusals_recorded(actor, "vote", stage):
             head = read_statement(statement).log_head
-            signer = self.signatures().verify(NAMESPACE, statement.encode(), signature, at=self.journal.now())
+            key = self.signatures().verified(NAMESPACE, statement.encode(), signature, at=self.journal.now())
             if self.journal.root_at(head.size) != head.root:
                 raise Stale("the statement names a log that is not this one", rule="log-head", advice="sign a new statement")
-            command = CastVote(actor, stage, statement, signature, signer)
+            command = CastVote(actor, stage, statement, signature, key)
             return self.journal.decide(lambda state, now: decide(state, command, now))
 
     def witness(self, actor: str, stage: str, statement: str, signature: str) -> SiteState:
@@ -160,8 +161,10 @@ class Stages:
         return state
 
     def signatures(self) -> Signatures:
-        """Of the people in force: a key that is added to a file counts once that file is ratified."""
-        return self.collaborators.signatures(conditions.in_force(self.journal.state()).allowed_signers)
+        """Of the people in force: a key that is added to a file counts once that file is ratified, or once others have signed it."""
+        state = self.journal.state()
+        conditions.in_force(state)
+        return self.collaborators.signatures(state.keys.effective)
 
     def cancel(self, actor: str, stage: str, reason: str) -> SiteState:
         return self.do(CancelStage(actor, stage, reason))

@@ -26,12 +26,14 @@ from orchestrator.domain.digests import inventory_digest, policy_digest
 from orchestrator.domain.events import EventType, NewEvent
 from orchestrator.domain.folding import fold
 from orchestrator.domain.layer import Layer
+from orchestrator.domain.making import stamp
 from orchestrator.domain.network import Site
 from orchestrator.domain.pack import NAMESPACE as PACK
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.policy_words import Role
 from orchestrator.domain.probes import Probe, Purpose
 from orchestrator.domain.ratification import NAMESPACE
+from orchestrator.domain.signers import fingerprint_of_text
 from orchestrator.errors import EnvironmentMissing, NotAllowed, Refused
 from orchestrator.service.cutoff_pack import checked, load_pack
 from orchestrator.service.ratify import Ratification, ratify, statement_now, write_pack, write_ratified_pack
@@ -314,3 +316,41 @@ def test_a_pack_on_disk_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     blocked.write_text("not a directory")
     with pytest.raises(EnvironmentMissing, match="cannot be written"):
         keep_pack(blocked / "cut-pack.json", previous, {})
+
+
+def test_a_revoked_key_ratifies_nothing_and_comes_back_with_no_file(desk: Desk) -> None:
+    desk.ratify(*ENOUGH)
+    mark = fingerprint_of_text(signers(["eng-1"]))
+    desk.log.append([NewEvent(EventType.KEY_REVOKED, stamp(NOW), "rssi", {"person": "eng-1", "fingerprint": mark, "reason": "stolen"})])
+    with pytest.raises(Refused) as refusal:
+        desk.ratify("rssi", "eng-2", "commander", policy=changed(valmont()[1]))
+    assert rule_of(refusal) == "keys-behind"
+    desk.allowed_signers = desk.allowed_signers.replace(signers(["eng-1"]), "")
+    with pytest.raises(Refused) as refusal:
+        desk.ratify(*ENOUGH, policy=changed(valmont()[1]))
+    assert rule_of(refusal) == "signature"
+    desk.ratify("rssi", "eng-2", "commander", policy=changed(valmont()[1]))
+    assert in_force_of(desk) == desk.allowed_signers
+
+
+def test_a_key_that_others_have_added_is_not_lost_by_an_old_file(desk: Desk) -> None:
+    desk.ratify(*ENOUGH)
+    new = public_line(key_of("eng-2 new"))
+    asked = {"change": "c", "action": "add-key", "person": "eng-2", "adds": [new], "removes": [], "reason": "x", "signatures": []}
+    body = {"change": "c", "person": "eng-2", "adds": [new], "removes": []}
+    desk.log.append(
+        [
+            NewEvent(EventType.PEOPLE_CHANGE_REQUESTED, stamp(NOW), "rssi", {**asked, "in_force_at": stamp(NOW)}),
+            NewEvent(EventType.PEOPLE_CHANGE_IN_FORCE, stamp(NOW), "orchestrator", body),
+        ]
+    )
+    with pytest.raises(Refused) as refusal:
+        desk.ratify(*ENOUGH, policy=changed(valmont()[1]))
+    assert rule_of(refusal) == "keys-behind"
+    desk.allowed_signers = in_force_of(desk)  # `orchestrator people keys --out FILE`
+    desk.ratify("rssi", "eng-2", "commander", policy=changed(valmont()[1]), by={"eng-2": "eng-2 new"})
+    assert in_force_of(desk) == desk.allowed_signers
+
+
+def in_force_of(desk: Desk) -> str:
+    return fold(desk.log.read()).keys.effective

@@ -217,8 +217,8 @@ def _security_key_signature(kind: str, flags: int) -> tuple[str, str]:
 def test_security_keys_say_whether_their_user_was_there(kind: str, tmp_path: Path) -> None:
     touched, line = _security_key_signature(kind, 0x01)
     assert _stock_verifies(tmp_path, line, touched)
-    person, signed = _signatures(tmp_path, f"alice {line}\n").verify_details(NAMESPACE, MESSAGE, touched, at=NOW)
-    assert (person, signed.user_present, signed.user_verified) == ("alice", True, False)
+    signed = _signatures(tmp_path, f"alice {line}\n").verified(NAMESPACE, MESSAGE, touched, at=NOW)
+    assert (signed.person, signed.user_present, signed.user_verified) == ("alice", True, False)
     verified, _line_again = _security_key_signature(kind, 0x05)
     assert check(NAMESPACE, MESSAGE, verified).user_verified is True
     assert "nobody touched" in _refused(_security_key_signature(kind, 0x00)[0])

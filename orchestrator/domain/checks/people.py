@@ -16,6 +16,7 @@ from orchestrator.domain.votes import missing, seats
 NO_VOTE = (Role.AUDITOR, Role.PARTNER_CONTACT)
 PROPOSES = Role.NETWORK_ENGINEER
 LONGEST_TO_RESUME = timedelta(hours=72)
+SHORTEST_TO_SEE, LONGEST_TO_SEE = timedelta(minutes=10), timedelta(days=7)
 
 
 RESERVED = {"orchestrator": "the server itself", "emergency": "the emergency command"}
@@ -91,6 +92,25 @@ def _resumption(policy: Policy) -> Iterator[Problem]:
     if not timedelta(0) < policy.resume.within <= LONGEST_TO_RESUME:
         message = "a resumption is limited in hours: later, what was true when the stages were opened is not known any more"
         yield in_policy("resume", "within", message=message, advice="say 1h to 72h, for example 12h")
+
+
+def changes(site: Site, policy: Policy) -> Iterator[Problem]:
+    """A change of anybody's keys finds its signers, and can be seen before it counts."""
+    del site
+    rules, where = policy.people_changes, "people_changes"
+    for role in rules.roles:
+        if role in NO_VOTE:
+            message = f"changes of people are signed by {role.value}, who takes no part in decisions"
+            yield in_policy(where, "roles", message=message, advice="name other roles")
+            return
+    possible = [person.name for person in policy.people if set(rules.roles) & set(person.roles)]
+    if len(possible) - 1 < rules.signers:
+        message = f"{rules.signers} people sign a change of somebody else's keys, and {len(possible)} have one of its roles"
+        advice = "ask for fewer under `signers`, name more `roles`, or more people: else a lost key is not replaced without a ratification"
+        yield in_policy(where, "signers", message=message, advice=advice)
+    if not SHORTEST_TO_SEE <= rules.delay <= LONGEST_TO_SEE:
+        message = "a change of people is shown before it is in force: long enough to be stopped, short enough to be of use"
+        yield in_policy(where, "delay", message=message, advice="say 10m to 7d, for example 1h")
 
 
 def eligible(policy: Policy, stage: Stage) -> Mapping[str, Standing]:
