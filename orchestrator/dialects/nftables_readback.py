@@ -7,6 +7,7 @@ elements of the sets, with the seconds that they have left.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -28,12 +29,13 @@ from orchestrator.dialects.nftables_rules import (
     Bodies,
     as_listed,
     complement,
+    lay_slot,
     slot_chains,
     slot_digest,
     slot_name,
     slot_sets,
 )
-from orchestrator.domain.layer import Element, Observed, networks_in_order, ordered
+from orchestrator.domain.layer import Element, Layer, Observed, networks_in_order, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
@@ -60,9 +62,11 @@ class _Entry:
 
 @dataclass
 class _Boot:
-    """Slots that the device boots with and the digests of their layers, what it boots blocking, and what is wrong there."""
+    """Slots that the device boots with, the digests of their layers and of their files, what it boots blocking, and what is wrong
+    there."""
 
     digests: dict[str, str] = field(default_factory=dict)
+    sums: dict[str, str] = field(default_factory=dict)
     blocked: list[Prefix] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
@@ -106,6 +110,7 @@ def parse(output: str) -> Observed:
     foreign += [f"in the table itself: {line}" for line in structure.loose]
 
     slots: dict[str, str] = {}
+    bodies: dict[str, str] = {}
     names = sorted({name.rpartition("_")[0] for kind, name in structure.objects if _of_a_slot(kind, name)})
     modelled = {("set", name) for name in SHARED_SETS} | {("chain", name) for name in (BLOCKED, *SHARED_CHAINS)}
     if names:
@@ -115,16 +120,21 @@ def parse(output: str) -> Observed:
         sets, chains = slot_sets(slot_name(name)), slot_chains(slot_name(name))
         modelled |= {("set", one) for one in sets} | {("chain", one) for one in chains}
         deviations = _differences("set", sets, structure) + _differences("chain", chains, structure)
-        digest, unread = _slot(name, elements, deviations)
+        digest, body, unread = _slot(name, elements, deviations)
         foreign += deviations + unread
-        slots[slot_name(name)] = digest
+        slots[slot_name(name)], bodies[slot_name(name)] = digest, body
     foreign += [f"{kind} {name} is not ours" for kind, name in sorted(structure.objects) if (kind, name) not in modelled]
 
     epoch, bad_epoch = _epoch(elements)
     opened, temporary, bad_openings = _openings(elements)
     blocked, bad_blocks = read_blocks(rule for rule in _all(listed, "rule") if rule.get("chain") == BLOCKED)
     foreign += bad_epoch + bad_openings + bad_blocks
-    foreign += [f"the boot file of {slot} differs from what runs" for slot, its in boot.digests.items() if slots.get(slot, its) != its]
+    # The head of a file says what its body is, and somebody can write both: the body itself is what this layer is written as.
+    foreign += [
+        f"the boot file of {slot} differs from what runs"
+        for slot, its in boot.digests.items()
+        if slot in slots and (slots[slot], bodies[slot]) != (its, boot.sums[slot])
+    ]
     if set(blocked) != set(networks_in_order(boot.blocked)):
         foreign.append("the device would boot with another block list than runs")
     loosened, left, endless = _loosened(elements)
@@ -227,8 +237,8 @@ def _entry(raw: Any) -> _Entry:
     return _Entry(raw, None)
 
 
-def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -> tuple[str, list[str]]:
-    """The digest of the slot as it is, and the elements of it that we cannot model."""
+def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -> tuple[str, str, list[str]]:
+    """The digest of the slot as it is, the SHA-256 of a boot file of it, and the elements of it that we cannot model."""
     unread: list[str] = []
     guard = [str(entry.key) for entry in elements.get(f"{name}_ports", [])]
     unconcerned: list[Prefix] = []
@@ -247,7 +257,14 @@ def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -
                     unread.append(_not_ours(f"{name}_keep{kind}{family}", entry))
                 else:
                     keep.append(element)
-    return slot_digest(guard, complement(unconcerned), ordered(keep), deviations + unread), unread
+    scope = complement(unconcerned)
+    made = slot_digest(guard, scope, ordered(keep), deviations + unread)
+    if not guard:
+        return made, "", unread  # it stops nothing: no file says that
+    layer = Layer.model_construct(
+        slot=slot_name(name), profile="as-read", device="as-read", guard=tuple(guard), scope=tuple(scope), keep=ordered(keep), coarse=False
+    )
+    return made, hashlib.sha256(("\n".join(lay_slot(layer)) + "\n").encode()).hexdigest(), unread
 
 
 def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], tuple[tuple[Element, int], ...], list[str]]:
@@ -325,7 +342,7 @@ def _boot(lines: list[str]) -> _Boot:
         if slot := _BOOT_LINE.match(line):
             name, found, its, layer, body = slot.groups()
             if found == body and name == f"{its}.nft":
-                boot.digests[its] = layer
+                boot.digests[its], boot.sums[its] = layer, body
                 continue
         elif block := _BLOCK_LINE.match(line):
             name, found, networks, body = block.groups()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -21,6 +22,7 @@ from tests.lab.nftables_site import (
     UDP,
     WAN,
     Site,
+    box,
     inbound,
     layer,
     opening,
@@ -86,6 +88,22 @@ def test_an_edited_boot_file_does_not_count(site: Site) -> None:
     seen = site.observed()
     assert seen.boots_with == ()
     assert seen.foreign == ("boot file internet-3fa29b1c.nft is not as we wrote it",)
+
+
+def test_a_boot_file_that_opens_more_and_says_that_it_is_ours_is_found(site: Site) -> None:
+    """Head and body changed together: each fits the other, and neither fits what runs."""
+    one = layer(inbound(4, 443), inbound(6, 443), box("10.20.0.0/16", "198.51.100.0/24", UDP, 53, 99), slot="internet-11111111")
+    site.did(site.dialect.lay(one))
+    site.did(site.dialect.persist(one))
+    assert site.observed().foreign == ()
+    file = site.boot / f"{one.slot}.nft"
+    head, _, body = file.read_text().partition("\n")
+    opening_more = body.replace("counter drop", "counter accept")
+    assert opening_more != body
+    file.write_text(head.rpartition(" ")[0] + " " + hashlib.sha256(opening_more.encode()).hexdigest() + "\n" + opening_more)
+    seen = site.observed()
+    assert seen.foreign == (f"the boot file of {one.slot} differs from what runs",)
+    assert seen.fingerprint != site.dialect.expected((one,)).fingerprint
 
 
 def test_a_dormant_table_is_named_and_woken_by_laying(site: Site) -> None:
