@@ -123,12 +123,13 @@ class Postgres:
                 try:
                     with as_log_errors(self.where):
                         return work(connection)
-                except LogUnavailable:
-                    if not connection.closed:
+                except LogUnavailable as failure:
+                    if not (connection.closed or _is_lost(failure.__cause__)):
                         raise
                     self._drop()
                     if time.monotonic() >= give_up:
                         raise
+                    time.sleep(0.02)
 
     # --- within -------------------------------------------------------------------------------------------------
 
@@ -212,6 +213,15 @@ def as_log_errors(where: str) -> Iterator[None]:
         raise LogUnavailable(f"the log in {where}: another process of this machine is writing to it", advice="try again") from error
     except (psycopg.Error, OSError) as error:
         raise LogUnavailable(f"the log in {where} cannot be used: {_line(error)}", advice=_advice(error)) from error
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether the connection has ended, although the driver may not have noticed: PostgreSQL said that it ends it, or nobody said
+    anything (an error without a code is the driver's own)."""
+    if not isinstance(error, _AWAY) or isinstance(error, sql_errors.PipelineAborted):
+        return False
+    code = error.sqlstate or ""
+    return not code or code.startswith(("08", "57P")) or code == "25P03"
 
 
 def _line(error: BaseException) -> str:

@@ -177,6 +177,20 @@ def test_the_writing_role_reads_and_inserts_and_no_more(postgres: PostgresServer
         postgres.execute(str(name), "DROP OWNED BY orchestrator_writer", "DROP ROLE orchestrator_writer")
 
 
+def test_an_account_that_may_only_read_is_told_so(postgres: PostgresServer, seven: str, tmp_path: Path) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(seven)["dbname"])
+    postgres.execute(name, "CREATE ROLE orchestrator_reader LOGIN", "GRANT USAGE ON SCHEMA orchestrator TO orchestrator_reader",
+                     "GRANT SELECT ON orchestrator.events TO orchestrator_reader")  # fmt: skip
+    try:
+        with PostgresLog(postgres.url(name, "orchestrator_reader"), tmp_path / "log.head") as log:
+            with pytest.raises(LogUnavailable, match="permission denied") as caught:
+                log.append([said(7)])
+            assert "audit schema" in caught.value.advice
+            assert log.head().size == 7
+    finally:
+        postgres.execute(name, "DROP OWNED BY orchestrator_reader", "DROP ROLE orchestrator_reader")
+
+
 def test_two_that_start_at_once_make_the_tables_once(database: str, tmp_path: Path) -> None:
     failures: list[BaseException] = []
 
