@@ -112,7 +112,8 @@ class Dialect(Protocol):
         ...
 
     def close(self, change: DeviceChange) -> Script:
-        """Takes these openings away. Only subtracts: needs no epoch; what is already gone is no error."""
+        """Takes these openings away. Only subtracts: needs no epoch; what is already gone is no error. A platform may raise
+        ValueError for a change that names nothing."""
         ...
 
     def fence(self) -> Script:

@@ -76,6 +76,9 @@ class Planner:
         return self._made[key]
 
     def _render(self, device: Device, change: DeviceChange, until: bool) -> tuple[RenderedScript, RenderedScript, RenderedScript]:
+        if change.is_empty:  # others hold all of it: nothing of this is ever sent
+            nothing = _rendered(Script("true"))
+            return nothing, nothing, nothing
         words = self._dialect_for(device.platform)
         return _rendered(words.open(change)), _rendered(words.confirm(change, until=until)), _rendered(words.close(change))
 

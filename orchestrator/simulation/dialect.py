@@ -80,13 +80,16 @@ class SimulatedDialect:
         return _script("kill", connections=[connection.model_dump(mode="json") for connection in connections])
 
     def open(self, change: DeviceChange) -> Script:
+        _require_something(change)
         return _script("open", change=change.model_dump(mode="json"), epoch="{epoch}", seconds="{confirm}")
 
     def confirm(self, change: DeviceChange, *, until: bool = False) -> Script:
+        _require_something(change)
         seconds = "{until}" if until else None
         return _script("confirm", change=change.model_dump(mode="json"), epoch="{epoch}", seconds=seconds)
 
     def close(self, change: DeviceChange) -> Script:
+        _require_something(change)
         return _script("close", change=change.model_dump(mode="json"))
 
     def fence(self) -> Script:
@@ -120,6 +123,12 @@ class SimulatedDialect:
 def dialect_for(platform: str) -> SimulatedDialect:
     """The simulated words of a platform; raises KeyError for one that we do not know."""
     return SimulatedDialect(platform)
+
+
+def _require_something(change: DeviceChange) -> None:
+    """As the switches and the routers do; where others hold all of a change, nothing is sent."""
+    if change.is_empty:
+        raise ValueError(f"{change.device}: this change names nothing")
 
 
 def _script(verb: str, **arguments: Any) -> Script:

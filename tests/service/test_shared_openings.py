@@ -13,16 +13,20 @@ from tests.service.reopening import Reopening, after_the_cut
 from tests.service.test_reisolation import log_equals_devices, reisolate
 
 GPS, BROAD, LOW, HIGH = "Q1-gps", "Q2-everybody", "Q3-low", "Q4-high"
+IMAGES, SAME = "Q5-images", "Q6-the-same-images"
 PORTAL, ACQUIRER = "203.0.113.20", "198.51.100.32"
 INSIDE = {"addresses": ["10.20.11.10", "2001:db8:20:11::10"], "application": "imaging-portal", "direction": "in"}
 GATEWAY = {"addresses": ["10.20.12.10", "2001:db8:20:12::10"], "application": "card-payment", "direction": "out"}
+PACS = {"addresses": ["10.20.22.10", "2001:db8:20:22::10"], "application": "image-exchange", "direction": "in", "partners": ["sister"]}
 FLOWS = {
+    "images": {**PACS, "services": ["tcp/104"]},
+    "images-again": {**PACS, "services": ["tcp/104"]},
     "to-portal-gps": {**INSIDE, "partners": ["gps"], "services": ["tcp/443"]},
     "to-portal-all": {**INSIDE, "partners": ["everyone"], "services": ["tcp/443"]},
     "pay-low": {**GATEWAY, "partners": ["acquirer"], "services": ["tcp/8000-8443"]},
     "pay-high": {**GATEWAY, "partners": ["acquirer"], "services": ["tcp/8443-9000"]},
 }
-STAGES = {GPS: "to-portal-gps", BROAD: "to-portal-all", LOW: "pay-low", HIGH: "pay-high"}
+STAGES = {GPS: "to-portal-gps", BROAD: "to-portal-all", LOW: "pay-low", HIGH: "pay-high", IMAGES: "images", SAME: "images-again"}
 
 
 def stage(name: str, flow: str) -> Stage:
@@ -115,6 +119,24 @@ def test_reverting_one_of_two_stages_leaves_what_the_other_needs() -> None:
     assert "stays" not in last
     assert "keeps" not in reopening.status(BROAD).detail
     assert not reopening.reaches("gp", PORTAL, 443)
+    log_equals_devices(reopening)
+
+
+def test_a_port_and_elements_that_both_hold_whole_are_touched_by_neither_but_the_last() -> None:
+    """Where others hold all of a change nothing is sent: a switch or a router has no words for nothing."""
+    reopening = after(IMAGES, SAME)
+    assert held(reopening, "fw-int", IMAGES) == held(reopening, "fw-int", SAME)
+    before = len(tuple(reopening.log.read()))
+    revert(reopening, IMAGES)
+    told = tuple(reopening.log.read())[before:]
+    assert [event.device for event in told if event.type in (E.DEVICE_CHANGE_INTENDED, E.DEVICE_CHANGED)] == []
+    assert {event.device for event in told if event.type is E.DEVICE_READ_BACK} >= {"fw-int", "sw-dmz"}, "read back all the same"
+    detail = reopening.status(IMAGES).detail
+    assert f"fw-int keeps what it shares with images-again with sister ({SAME}) open" in detail
+    assert f"sw-dmz keeps p-ght released for {SAME}" in detail
+    assert reopening.reaches("sister", "10.20.22.10", 104)
+    revert(reopening, SAME)
+    assert not reopening.reaches("sister", "10.20.22.10", 104)
     log_equals_devices(reopening)
 
 
