@@ -5,7 +5,8 @@ The file says {"node", "addresses", "services": [[kind, port], …]}; every serv
 tcp   a banner line, then echo
 udp   echo
 http  HTTP/1.1: GET / → 200 · POST /login → a token · GET /record/42 with it → the record · PUT and GET /image/…
-tls   the same behind TLS: `certificate` of the file is a path (PEM, key included)
+tls   the same behind TLS: `certificate` of the file is a path (PEM, key included); whoever begins in clear is answered in clear,
+      as web servers answer a plain request on their TLS port
 dns   over UDP: `names` of the file are its own ({name: IPv4 address}); names under `forwards` are answered as from outside;
       everything else is refused
 
@@ -25,6 +26,7 @@ import ssl
 import struct
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -201,6 +203,7 @@ class Dns(asyncio.DatagramProtocol):
             labels.append(data[at + 1 : at + 1 + data[at]].decode("ascii", "replace").lower())
             at += data[at] + 1
         if at + 5 > len(data):
+            self.transport.sendto(data[:2] + struct.pack("!5H", 0x8181, 0, 0, 0, 0), peer)  # format error
             return
         name, wants_address = ".".join(labels), data[at + 1 : at + 5] == b"\0\x01\0\x01"
         if name in self.names:
@@ -237,9 +240,38 @@ def bound(kind: str, address: str, port: int) -> socket.socket:
     return sock
 
 
+async def accept(listening: socket.socket, protocol: Callable[[], asyncio.Protocol], context: ssl.SSLContext) -> None:
+    """Each connection behind TLS if its first byte begins a handshake (RFC 8446: content type 22), else in clear."""
+    loop = asyncio.get_running_loop()
+    begun: set[asyncio.Task[None]] = set()
+
+    async def begin(connection: socket.socket) -> None:
+        readable = asyncio.Event()
+        loop.add_reader(connection, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(connection)
+        try:
+            first = connection.recv(1, socket.MSG_PEEK)
+            if not first:
+                raise ConnectionResetError
+            await loop.connect_accepted_socket(protocol, connection, ssl=context if first == b"\x16" else None)
+        except OSError:  # a handshake that failed too (ssl.SSLError)
+            connection.close()
+
+    while True:
+        connection, _ = await loop.sock_accept(listening)
+        connection.setblocking(False)
+        task = asyncio.create_task(begin(connection))
+        begun.add(task)
+        task.add_done_callback(begun.discard)
+
+
 async def serve(plan: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     node = plan["node"]
+    accepting: list[asyncio.Task[None]] = []
     for kind, port in plan["services"]:
         for address in plan["addresses"]:
             sock = bound(kind, address, port)
@@ -250,7 +282,8 @@ async def serve(plan: dict[str, Any]) -> None:
             elif kind == "tls":
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(plan["certificate"])
-                await loop.create_server(partial(Http, node), sock=sock, backlog=256, ssl=context)
+                sock.listen(256)
+                accepting.append(asyncio.create_task(accept(sock, partial(Http, node), context)))
             elif kind == "tcp":
                 banner = f"{node} tcp/{port}\r\n".encode()
                 await loop.create_server(partial(Tcp, banner), sock=sock, backlog=256)
