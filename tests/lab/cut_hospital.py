@@ -33,6 +33,7 @@ from orchestrator.service.cutoff_probes import key
 from orchestrator.settings import StateDirectory
 
 ROOT = Path(__file__).parents[2]
+VALMONT = ROOT / "policies" / "valmont"
 COMMAND_S = 120
 # Which exits the devices of one platform close in profile `total`: each exit has one device of each such platform.
 EXITS_OF = {
@@ -74,7 +75,7 @@ class CutHospital:
         self.environment = {
             **os.environ,
             "ORCHESTRATOR_INVENTORY": str(ROOT / "inventory" / "valmont.yml"),
-            "ORCHESTRATOR_POLICY": str(ROOT / "policies" / "valmont"),
+            "ORCHESTRATOR_POLICY": str(VALMONT),
             "XDG_RUNTIME_DIR": str(directory / "run"),
         }
         self._ratify()
@@ -190,7 +191,12 @@ class CutHospital:
         return list(chosen.values())
 
     def _ratify(self) -> None:
-        policy = read_policy(ROOT / "policies" / "valmont", rehearsal=True).policy
+        self.ratify(Path(self.environment["ORCHESTRATOR_POLICY"]))
+
+    def ratify(self, folder: Path = VALMONT) -> None:
+        """This policy is in force from now on, also for every command. Who took another one gives Valmont's back."""
+        self.environment["ORCHESTRATOR_POLICY"] = str(folder)
+        policy = read_policy(folder, rehearsal=True).policy
         people = People(policy.people, self.directory / "people")
         self.state.allowed_signers.write_text(people.allowed_signers(), encoding="utf-8")
         statement = self.directory / "statement.json"

@@ -8,24 +8,18 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from orchestrator.adapters.policy_yaml import read_policy
-from orchestrator.cli.demo_lifting import asks_for_care, lifting, words
-from orchestrator.cli.demo_people import People
-from orchestrator.domain.policy import Policy
 from orchestrator.lab.hospital import Hospital
 from tests.lab.cut_hospital import ROOT, CutHospital, together
 from tests.lab.reachability import assert_answered, assert_silent
-from tests.lab.small_device import eventually
+from tests.lab.story import Story, serving
 
 pytestmark = pytest.mark.lab
 
 LIFELINES, MAIL = "P0-lifelines", "P1-inbound-mail"
-PROPOSER = "eng-4"
 RELAY = ("203.0.113.22", 25)
 OK = 0
 # One session for as long as it lives, then a new one again and again: the times (monotonic, ns) at which bytes came back.
@@ -57,32 +51,6 @@ print(json.dumps({"kept": kept, "renewed": renewed}))
 """
 
 
-class Story:
-    """Commands of people, each a process of its own, against one server."""
-
-    def __init__(self, cut: CutHospital, policy: Policy) -> None:
-        self.cut, self.policy = cut, policy
-        self.people = People(policy.people, cut.directory / "people")
-        self.known: set[str] = set()
-
-    def say(self, person: str, *said: str) -> Any:
-        if person not in self.known:
-            self.cut.must("login", "--as", person, "--key", str(self.people.key(person)))
-            self.known.add(person)
-        return json.loads(self.cut.must(*said, "--as", person, "--json").splitlines()[-1])
-
-    def open(self, stage: str) -> None:
-        declared = self.policy.stage(stage)
-        for command in lifting(self.policy, declared, datetime.now(UTC)):
-            self.say(command.actor, *words(command))
-        if asks_for_care(declared):
-            self.say("rssi", "care", "probe")
-        self.say(PROPOSER, "stage", "plan", stage)
-        for person in self.people.quorum(declared.votes, besides={PROPOSER}, owners=set()):
-            self.say(person, "stage", "vote", stage, "--key", str(self.people.key(person)), "--yes")
-        self.say(PROPOSER, "stage", "apply", stage, "--wait")
-
-
 def talking(hospital: Hospital, node: str, seconds: float) -> subprocess.Popen[str]:
     command = [*hospital.entering(node), "python3", "-I", "-S", "-c", _TALK, RELAY[0], str(RELAY[1]), str(seconds)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
@@ -97,18 +65,13 @@ def told(process: subprocess.Popen[str]) -> dict[str, list[int]]:
 @pytest.fixture(scope="module")
 def story(ratified: CutHospital) -> Iterator[Story]:
     policy = read_policy(ROOT / "policies" / "valmont", rehearsal=True).policy
-    assert ratified.cut("total", pack=ratified.brief).code == OK
-    serve = ratified.command("serve")
-    server = subprocess.Popen(serve, cwd=ROOT, env=ratified.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    found = Story(ratified, policy)
     try:
-        assert eventually(lambda: (ratified.state.root / "api.sock").exists() or server.poll() is not None, 30)
-        found.open(LIFELINES)
-        found.open(MAIL)
-        yield found
+        assert ratified.cut("total", pack=ratified.brief).code == OK
+        with serving(ratified, policy) as found:
+            found.open(LIFELINES)
+            found.open(MAIL)
+            yield found
     finally:
-        server.terminate()
-        server.wait(60)
         ratified.lift()
 
 
