@@ -111,6 +111,7 @@ def main(name: str, profile: str, chosen: Sequence[str]) -> int:
     _orchestrator("probe", "--save-baseline")
     _orchestrator("cutoff", "--profile", profile, "--by", "eng-1", "--reason", "rehearsal: the live matrix")
     service = reopening(state)
+    _act(service)
     run.compare(f"cut off: {profile}", lies(service.state()))
     skipped: dict[str, Any] = {}
     control: dict[str, Any] = {}
@@ -186,6 +187,13 @@ def _ratify(state: StateDirectory, site: Site, policy: Policy, people: People) -
     signers = people.quorum(policy.ratification, genesis=True)
     signatures = {name: _signed(people, name, RATIFICATION, statement) for name in signers}
     ratify(around, site, policy, signatures=signatures, statement=statement, actor="orchestrator")
+
+
+def _act(service: Stages) -> None:
+    """Takes the lease, as `serve` does: who does not hold it applies nothing. Raises RuntimeError."""
+    if not service.runner.acting.turn():
+        raise RuntimeError("another server acts on this log")
+    service.runner.acting.watch()
 
 
 def _open(service: Stages, policy: Policy, people: People, stage: Stage) -> None:

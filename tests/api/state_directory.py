@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,11 @@ class StateOnDisk:
     @property
     def socket(self) -> Path:
         return self.directory / "api.sock"
+
+    @property
+    def tokens(self) -> Path:
+        """Where commands keep who has logged in: `XDG_RUNTIME_DIR` is set below."""
+        return self.directory / "orchestrator" / hashlib.sha256(os.fsencode(self.directory.absolute())).hexdigest()[:16]
 
     @property
     def keys(self) -> Path:

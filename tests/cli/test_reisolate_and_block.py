@@ -98,8 +98,8 @@ def test_a_server_that_hangs_is_not_waited_for_and_who_is_not_logged_in_is_told_
         nobody = state.orchestrator("reisolate", "--partner", "sister", *WHY)
         assert nobody.returncode == REFUSED
         assert "with its cut key: --here" in nobody.stderr
-        (state.directory / "tokens").mkdir(mode=0o700)
-        (state.directory / "tokens" / "rssi").write_text("kept from before")
+        state.tokens.mkdir(mode=0o700, parents=True)
+        (state.tokens / "rssi").write_text("kept from before")
         done = state.orchestrator("reisolate", "--partner", "sister", *WHY, "--json")
     assert done.returncode == OK, done.stdout + done.stderr
     answer = json.loads(done.stdout)

@@ -43,7 +43,7 @@ def test_a_stage_from_login_to_open(tmp_path: Path) -> None:
         for person in people:
             run(person, "login", "--key", str(state.keys / person))
         assert "signed by eng-2" in run("eng-1", "login", "--key", str(state.keys / "eng-2"), expect=REFUSED)
-        assert {stat.S_IMODE(token.stat().st_mode) for token in (tmp_path / "tokens").iterdir()} == {0o600}
+        assert {stat.S_IMODE(token.stat().st_mode) for token in state.tokens.iterdir()} == {0o600}
         assert run("eng-1", "whoami") == "eng-1: network-engineer\n"
         assert "REHEARSAL" in run("eng-1", "stage", "list")
         run("eng-1", "stage", "plan", STAGE)

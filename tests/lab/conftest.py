@@ -60,3 +60,10 @@ def hospital(raised: Raised) -> Hospital:
 def ratified(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> CutHospital:
     """The same hospital, ratified, not cut. A test that cuts it lifts the layer again."""
     return CutHospital(hospital, tmp_path_factory.mktemp("ratified"))
+
+
+@pytest.fixture(scope="module")
+def unwritten(ratified: CutHospital) -> CutHospital:
+    """The same hospital, whose log tells of nothing but its ratification: for whoever starts a server."""
+    ratified.begin_anew()
+    return ratified

@@ -78,7 +78,7 @@ class CutHospital:
             "ORCHESTRATOR_POLICY": str(VALMONT),
             "XDG_RUNTIME_DIR": str(directory / "run"),
         }
-        self._ratify()
+        self.ratify()
         self.must("probe", "--save-baseline")
         self.body: dict[str, Any] = json.loads(self.state.cut_pack.read_text(encoding="utf-8"))["body"]
         self.brief = self.write_pack("brief.json", self._brief_profiles())
@@ -190,8 +190,13 @@ class CutHospital:
                 chosen.setdefault((probe.exit, probe.destination.version, probe.kind), item)
         return list(chosen.values())
 
-    def _ratify(self) -> None:
-        self.ratify(Path(self.environment["ORCHESTRATOR_POLICY"]))
+    def begin_anew(self) -> None:
+        """Another log: this one tells of layers that `lift` has taken off by hand, and a server would miss them."""
+        for pattern in ("log.sqlite*", "log.head", "volatile.sqlite*", "cutoff-*.json", "spool"):
+            for path in self.state.root.glob(pattern):
+                path.unlink()
+        self.state.spool_fallback.unlink(missing_ok=True)
+        self.ratify()
 
     def ratify(self, folder: Path = VALMONT) -> None:
         """This policy is in force from now on, also for every command. Who took another one gives Valmont's back."""

@@ -43,20 +43,20 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(ratified: CutHospital) -> Iterator[Watched]:
-    assert ratified.cut("total", pack=ratified.brief).code == OK
+def watched(unwritten: CutHospital) -> Iterator[Watched]:
+    assert unwritten.cut("total", pack=unwritten.brief).code == OK
     server = subprocess.Popen(
-        ratified.command("serve"), cwd=ROOT, env=ratified.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        unwritten.command("serve"), cwd=ROOT, env=unwritten.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
-        assert eventually(lambda: (ratified.state.root / "api.sock").exists() or server.poll() is not None, 30)
-        ratified.must("login", "--as", "eng-1", "--key", str(ratified.directory / "people" / "eng-1"))
-        yield Watched(ratified)
+        assert eventually(lambda: (unwritten.state.root / "api.sock").exists() or server.poll() is not None, 30)
+        unwritten.must("login", "--as", "eng-1", "--key", str(unwritten.directory / "people" / "eng-1"))
+        yield Watched(unwritten)
     finally:
-        ratified.run("drift", "--as", "eng-1", "--repair")  # whatever a test has left: a layer is lifted from where it lies
+        unwritten.run("drift", "--as", "eng-1", "--repair")  # whatever a test has left: a layer is lifted from where it lies
         server.terminate()
         server.wait(30)
-        ratified.lift()
+        unwritten.lift()
 
 
 def test_everything_that_colleagues_did_in_one_night(watched: Watched) -> None:

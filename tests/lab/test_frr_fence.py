@@ -74,6 +74,7 @@ def test_a_fence_keeps_what_is_open_and_refuses_what_is_late(bench: Bench) -> No
 def test_a_lasting_release_outlives_a_fence_a_reboot_and_loosening(bench: Bench) -> None:
     cut(bench, 5)
     bench.router.apply(DIALECT.open(UP0), epoch=5, confirm=60)
+    assert opens(bench)
     bench.router.apply(DIALECT.confirm(UP0), epoch=5)
     bench.router.apply(DIALECT.fence(), epoch=6)
     bench.reboot()

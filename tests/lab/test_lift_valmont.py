@@ -45,25 +45,25 @@ class Story:
 
 
 @pytest.fixture
-def story(ratified: CutHospital) -> Iterator[Story]:
-    uncut = ratified.snapshots()
-    assert ratified.cut("total", pack=ratified.brief).code == OK
+def story(unwritten: CutHospital) -> Iterator[Story]:
+    uncut = unwritten.snapshots()
+    assert unwritten.cut("total", pack=unwritten.brief).code == OK
     server = subprocess.Popen(
-        ratified.command("serve"), cwd=ROOT, env=ratified.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        unwritten.command("serve"), cwd=ROOT, env=unwritten.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
-        assert eventually(lambda: (ratified.state.root / "api.sock").exists() or server.poll() is not None, 30)
-        found = Story(ratified, uncut)
+        assert eventually(lambda: (unwritten.state.root / "api.sock").exists() or server.poll() is not None, 30)
+        found = Story(unwritten, uncut)
         for person in PEOPLE:
-            ratified.must("login", "--as", person, "--key", found.key(person))
+            unwritten.must("login", "--as", person, "--key", found.key(person))
         yield found
     finally:
         server.terminate()
         server.wait(60)
-        ratified.lift()
+        unwritten.lift()
 
 
-def test_the_layer_is_lifted_by_votes_and_leaves_nothing(ratified: CutHospital, story: Story) -> None:
+def test_the_layer_is_lifted_by_votes_and_leaves_nothing(unwritten: CutHospital, story: Story) -> None:
     stages = [item["stage"] for item in story.say("rssi", "stage", "list")]
     for stage in stages:
         if stage not in (LIFT, "resume"):
@@ -76,8 +76,8 @@ def test_the_layer_is_lifted_by_votes_and_leaves_nothing(ratified: CutHospital, 
     assert tried["state"] == "reverted", tried["detail"]
     assert "nobody has accepted it by name" in tried["detail"]
     cut = [device["device"] for device in tried["plan"]["devices"]]
-    assert all(ratified.observed(device).present for device in cut)
-    assert all(ratified.observed(device).loosened_s is None for device in cut)
+    assert all(unwritten.observed(device).present for device in cut)
+    assert all(unwritten.observed(device).loosened_s is None for device in cut)
 
     seen = story.say("rssi", "lift", "show")
     assert {item["passed"] for item in seen["differences"]} == {True, False}
@@ -87,8 +87,8 @@ def test_the_layer_is_lifted_by_votes_and_leaves_nothing(ratified: CutHospital, 
     assert lifted["state"] == "open", lifted["detail"]
     assert story.cut.status()["posture"] == "normal"
     for device in cut:
-        observed = ratified.observed(device)
+        observed = unwritten.observed(device)
         assert not observed.present, device
         assert observed.boots_with == ()
         assert observed.loosened_s is None
-    assert ratified.snapshots() == story.uncut
+    assert unwritten.snapshots() == story.uncut

@@ -63,20 +63,20 @@ def told(process: subprocess.Popen[str]) -> dict[str, list[int]]:
 
 
 @pytest.fixture(scope="module")
-def story(ratified: CutHospital) -> Iterator[Story]:
+def story(unwritten: CutHospital) -> Iterator[Story]:
     policy = read_policy(ROOT / "policies" / "valmont", rehearsal=True).policy
     try:
-        assert ratified.cut("total", pack=ratified.brief).code == OK
-        with serving(ratified, policy) as found:
+        assert unwritten.cut("total", pack=unwritten.brief).code == OK
+        with serving(unwritten, policy) as found:
             found.open(LIFELINES)
             found.open(MAIL)
             yield found
     finally:
-        ratified.lift()
+        unwritten.lift()
 
 
-def test_one_partner_is_out_of_the_mail_of_everybody_and_its_session_dies(ratified: CutHospital, story: Story) -> None:
-    hospital = ratified.hospital
+def test_one_partner_is_out_of_the_mail_of_everybody_and_its_session_dies(unwritten: CutHospital, story: Story) -> None:
+    hospital = unwritten.hospital
     assert_answered(hospital, "gp", [("tcp", *RELAY)])
     talks = {node: talking(hospital, node, 25.0) for node in ("gp", "internet-host")}
     try:
@@ -94,34 +94,34 @@ def test_one_partner_is_out_of_the_mail_of_everybody_and_its_session_dies(ratifi
     assert heard["gp"]["kept"], "it was under way"
     assert [at for at in (*heard["gp"]["kept"], *heard["gp"]["renewed"]) if at > closed_ns] == []
     assert len([at for at in heard["internet-host"]["kept"] if at > closed_ns]) > 20, "everybody else goes on, on the same session"
-    epochs = together(lambda device: ratified.observed(device).epoch, [device.name for device in hospital.site.devices])
+    epochs = together(lambda device: unwritten.observed(device).epoch, [device.name for device in hospital.site.devices])
     assert set(epochs.values()) == {answer["epoch"]}
 
 
-def test_a_flow_is_closed_on_every_device_and_the_rest_of_its_stage_stays(ratified: CutHospital, story: Story) -> None:
+def test_a_flow_is_closed_on_every_device_and_the_rest_of_its_stage_stays(unwritten: CutHospital, story: Story) -> None:
     record, core = [("tcp", "198.51.100.36", 443)], [("tcp", "198.51.100.40", 443)]
-    together(lambda node: assert_answered(ratified.hospital, node, record if node == "record" else core), ("record", "core1"))
-    before = {name: ratified.observed(name) for name in ("fw-ext", "fw-int")}
+    together(lambda node: assert_answered(unwritten.hospital, node, record if node == "record" else core), ("record", "core1"))
+    before = {name: unwritten.observed(name) for name in ("fw-ext", "fw-int")}
     answer = story.say("rssi", "reisolate", "--flow", "anssi-collection", "--reason", "their key has leaked")
     assert (answer["done"], answer["checked"], answer["leaks"]) == (True, "successful", [])
     assert answer["stages"][LIFELINES]["state"] == "partially-open"
-    assert_silent(ratified.hospital, "core1", core)
-    assert_answered(ratified.hospital, "record", record)
+    assert_silent(unwritten.hospital, "core1", core)
+    assert_answered(unwritten.hospital, "record", record)
     for name, seen in before.items():
-        after = ratified.observed(name)
+        after = unwritten.observed(name)
         assert set(after.opened) <= set(seen.opened)
         assert after.slots == seen.slots
 
 
-def test_addresses_are_blocked_with_no_server_and_survive_a_second_cut_off(ratified: CutHospital, story: Story) -> None:
-    assert_answered(ratified.hospital, "internet-host", [("tcp", *RELAY)])
-    done = ratified.run("block", "198.51.100.10", "198.51.100.99", "--reason", "beacons", "--here", "--json")
+def test_addresses_are_blocked_with_no_server_and_survive_a_second_cut_off(unwritten: CutHospital, story: Story) -> None:
+    assert_answered(unwritten.hospital, "internet-host", [("tcp", *RELAY)])
+    done = unwritten.run("block", "198.51.100.10", "198.51.100.99", "--reason", "beacons", "--here", "--json")
     assert done.returncode == OK, done.stdout + done.stderr
-    assert_silent(ratified.hospital, "internet-host", [("tcp", *RELAY)])
+    assert_silent(unwritten.hospital, "internet-host", [("tcp", *RELAY)])
     states = {item["device"]: item["state"] for item in json.loads(done.stdout)["devices"]}
     assert {name for name, state in states.items() if state == "cannot"} == {"rtr-isp", "rtr-backup"}
     assert set(states.values()) == {"as listed", "cannot"}
-    assert ratified.cut("total", pack=ratified.brief).code == OK
-    blocked = {str(network) for network in ratified.observed("fw-ext").blocked}
+    assert unwritten.cut("total", pack=unwritten.brief).code == OK
+    blocked = {str(network) for network in unwritten.observed("fw-ext").blocked}
     assert {"198.51.100.10/32", "198.51.100.99/32", "198.51.100.20/32"} <= blocked
     assert story.say("rssi", "block", "list")["networks"]

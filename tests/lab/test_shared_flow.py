@@ -68,28 +68,28 @@ def policy_with_both(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def story(ratified: CutHospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(unwritten: CutHospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = policy_with_both(tmp_path_factory.mktemp("shared") / "policy")
     try:
-        ratified.ratify(folder)
-        assert ratified.cut("total", pack=ratified.brief).code == OK
-        with serving(ratified, read_policy(folder, rehearsal=True).policy) as found:
+        unwritten.ratify(folder)
+        assert unwritten.cut("total", pack=unwritten.brief).code == OK
+        with serving(unwritten, read_policy(folder, rehearsal=True).policy) as found:
             yield found
     finally:
-        ratified.lift()
-        ratified.ratify()
+        unwritten.lift()
+        unwritten.ratify()
 
 
-def test_what_two_stages_share_stays_with_the_second_and_goes_with_the_last(ratified: CutHospital, story: Story) -> None:
-    hospital, everywhere = ratified.hospital, [device.name for device in ratified.hospital.site.devices]
-    cut = together(ratified.observed, everywhere)
+def test_what_two_stages_share_stays_with_the_second_and_goes_with_the_last(unwritten: CutHospital, story: Story) -> None:
+    hospital, everywhere = unwritten.hospital, [device.name for device in unwritten.hospital.site.devices]
+    cut = together(unwritten.observed, everywhere)
     assert_silent(hospital, "sister", DICOM)
     story.open(FIRST)
-    one = together(ratified.observed, (FIREWALL, SWITCH))
+    one = together(unwritten.observed, (FIREWALL, SWITCH))
     assert one[FIREWALL].opened
     assert set(one[SWITCH].closed) < set(cut[SWITCH].closed)
     story.open(SECOND)
-    both = together(ratified.observed, (FIREWALL, SWITCH))
+    both = together(unwritten.observed, (FIREWALL, SWITCH))
     assert both[FIREWALL].opened == one[FIREWALL].opened, "the very same elements, laid once"
     assert both[SWITCH].closed == one[SWITCH].closed
 
@@ -102,7 +102,7 @@ def test_what_two_stages_share_stays_with_the_second_and_goes_with_the_last(rati
         assert f" released for {SECOND}" in answer["detail"]
         time.sleep(1.0)
         assert [result.name for result in sessions.snapshot() if result.last_ns <= reverted_ns] == [], "the same sessions, both ways"
-        after = together(ratified.observed, (FIREWALL, SWITCH))
+        after = together(unwritten.observed, (FIREWALL, SWITCH))
         assert after[FIREWALL].opened == both[FIREWALL].opened
         assert after[SWITCH].closed == both[SWITCH].closed
 
@@ -113,7 +113,7 @@ def test_what_two_stages_share_stays_with_the_second_and_goes_with_the_last(rati
         time.sleep(1.0)
         assert [result.name for result in sessions.snapshot() if result.last_ns > closed_ns] == []
     assert_silent(hospital, "sister", DICOM)
-    for name, seen in together(ratified.observed, everywhere).items():
+    for name, seen in together(unwritten.observed, everywhere).items():
         assert (seen.slots, seen.opened, seen.temporary, seen.closed) == (
             cut[name].slots, cut[name].opened, cut[name].temporary, cut[name].closed,
         )  # fmt: skip
