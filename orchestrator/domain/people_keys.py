@@ -148,14 +148,22 @@ def _requested(keys: PeopleKeys, event: Event) -> PeopleKeys:
     return replace(keys, changes={**keys.changes, change.id: change})
 
 
+def _pending(keys: PeopleKeys, event: Event) -> Change | None:
+    change = keys.changes.get(str(event.body.get("change")))
+    return change if change is not None and change.state == "pending" else None
+
+
 def _stopped(keys: PeopleKeys, event: Event) -> PeopleKeys:
-    change = keys.changes[event.body["change"]]
+    if (change := _pending(keys, event)) is None:
+        return keys
     ended_ = replace(change, state="stopped", ended_by=event.actor, ended_at=event.at, ended_because=str(event.body.get("reason", "")))
     return replace(keys, changes={**keys.changes, change.id: ended_})
 
 
 def _in_force(keys: PeopleKeys, event: Event) -> PeopleKeys:
-    change = keys.changes[event.body["change"]]
+    """What was signed comes into force, whatever this event says of it; what nobody has signed does not."""
+    if (change := _pending(keys, event)) is None:
+        return keys
     taken = {mark: Revoked(change.person, mark, event.at, event.seq, event.actor, change.reason) for mark in change.removes}
     since = f'valid-after="{second(event.at)}"'
     added = (*keys.added, *(f"{change.person} {since} {key}" for key in change.adds))

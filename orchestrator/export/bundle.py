@@ -21,6 +21,7 @@ from pathlib import Path
 from orchestrator.domain.canonical import canonical, digest
 from orchestrator.domain.chain import Chain
 from orchestrator.domain.events import Event, EventType, Head, NewEvent, exported
+from orchestrator.domain.people_keys import PeopleKeys
 from orchestrator.errors import EnvironmentMissing, InputError, UnknownName
 from orchestrator.export import archive, readme
 from orchestrator.export import verify as verifier
@@ -141,7 +142,7 @@ class _Passed:
     chain: Chain = field(default_factory=Chain)
     votes: list[Event] = field(default_factory=list)
     rehearsal: bool = False
-    allowed_signers: str | None = None  # as last ratified
+    keys: PeopleKeys | None = None  # None: nothing was ever ratified
     first_at: str = ""
     last_at: str = ""
     id: str = ""
@@ -177,7 +178,7 @@ def _write(folder: Path, events: Iterable[Event], size: int, signatures: Signatu
         raise InputError(f"there are {passed.chain.size} events, not {size}")
     (folder / "votes/index.tsv").write_text("".join(verifier.vote_row(exported(vote)) for vote in passed.votes), encoding="utf-8")
     _write_head(folder, passed, signatures, about)
-    _write_people(folder, material, passed.allowed_signers)
+    _write_people(folder, material, passed.keys)
     for name, content in material.attachments.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -194,8 +195,8 @@ def _checked(events: Iterable[Event], size: int, passed: _Passed) -> Iterator[Ev
             return
         passed.chain = passed.chain.follow(event)
         passed.rehearsal = passed.rehearsal or event.body.get("rehearsal") is True
-        if event.type is EventType.POLICY_RATIFIED:
-            passed.allowed_signers = str(event.body.get("allowed_signers", ""))
+        if passed.keys is not None or event.type is EventType.POLICY_RATIFIED:
+            passed.keys = (passed.keys or PeopleKeys()).after(event)
         passed.first_at = passed.first_at or event.at
         passed.last_at = event.at
         yield event
@@ -217,12 +218,12 @@ def _write_head(folder: Path, passed: _Passed, signatures: Signatures, about: Ab
     (folder / "checkpoint.sig").write_text(signatures.sign(verifier.CHECKPOINT_NAMESPACE, text), encoding="ascii")
 
 
-def _write_people(folder: Path, material: Material, ratified: str | None) -> None:
-    """The keys that counted: those ratified; the file's only where nothing was ever ratified."""
+def _write_people(folder: Path, material: Material, keys: PeopleKeys | None) -> None:
+    """The keys that counted, those of the past with their end; the file's only where nothing was ever ratified."""
     site = verifier.site_line(material.site_key)
     people = [
         line
-        for line in (material.allowed_signers if ratified is None else ratified).splitlines()
+        for line in (material.allowed_signers if keys is None else keys.history()).splitlines()
         if line.split(maxsplit=1)[:1] != [verifier.SITE]
     ]
     (folder / "allowed_signers").write_text("".join(f"{line}\n" for line in [*people, site]), encoding="utf-8")

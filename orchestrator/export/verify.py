@@ -7,8 +7,10 @@
 2. the Merkle root (RFC 6962) over all events equals the one in `checkpoint`, and every head that an event has recorded
    or that is known from outside (paper logbook, an older export) is the head of the first SIZE events
 3. `checkpoint` and SHA256SUMS are signed by the site key: the trusted one if given, else the one in the export
-4. every vote's statement is signed by its person's key, which was valid at that time and in the keys ratified by then, and
-   says what the vote counts for; every ratification is signed by keys that were in force before it (the first: by its own)
+4. every vote's statement is signed by its person's key, which was valid at that time and in the keys that counted by then, and
+   says what the vote counts for; every ratification is signed by keys that were in force before it (the first: by its own), and
+   so is every change of keys and every delegation, by those whom the policy asks for; nothing was approved, applied or opened
+   without the votes that the ratified policy asks for, by distinct persons, none of them the proposer
 5. every file has the digest that SHA256SUMS and the manifest say; none is missing, none was added
 
 Verdicts: `genuine` (exit 0): all of it holds, and the site key is the trusted one, given from outside. `consistent, not
@@ -33,6 +35,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +45,9 @@ SITE = "orchestrator"  # the site key's name in allowed_signers
 CHECKPOINT_NAMESPACE = "orchestrator-checkpoint@v1"
 EXPORT_NAMESPACE = "orchestrator-export@v1"
 VOTE_NAMESPACE = "reconnect-approval@v1"
+PEOPLE_NAMESPACE = "reconnect-people@v1"
+DELEGATION_NAMESPACE = "reconnect-delegation@v1"
+RESUME = "resume"
 RATIFICATION_NAMESPACE = "policy-ratification@v1"
 FIELDS = ("seq", "previous", "type", "at", "actor", "stage", "device", "body")
 NOT_IN_SUMS = ("SHA256SUMS", "SHA256SUMS.sig")
@@ -63,7 +69,8 @@ class Broken(Exception):
 class Events:
     """What reading the events leaves behind: leaf hashes, votes, recorded heads (seq, size, root), rehearsal or not.
 
-    `ratifications` in order; `keys`: number of a vote or ratification -> the `allowed_signers` text that it is checked with.
+    `ratifications` in order; `keys`: number of whatever is signed -> the `allowed_signers` text that it is checked with.
+    `story`: the events that openings hang on, and those of people's keys.
     """
 
     leaves: list[bytes] = field(default_factory=list)
@@ -71,6 +78,7 @@ class Events:
     heads: list[tuple[int, int, str]] = field(default_factory=list)
     ratifications: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[int, str] = field(default_factory=dict)
+    story: list[dict[str, Any]] = field(default_factory=list)
     rehearsal: bool = False
 
 
@@ -150,7 +158,7 @@ def roots_at(leaves: list[bytes], sizes: set[int]) -> dict[int, str]:
 
 def read_events(folder: Path, root: str) -> Events:
     """Reads and checks all events; `root` is the checkpoint's. Raises Broken naming the first bad one."""
-    found, lines, keys = Events(), [], None
+    found, lines, keys = Events(), [], Keys()
     if (folder / "events.jsonl").is_symlink() or not (folder / "events.jsonl").is_file():
         raise Broken("events.jsonl", "missing", "events.jsonl is missing, or is no regular file")
     with (folder / "events.jsonl").open("rb") as file:
@@ -161,14 +169,15 @@ def read_events(folder: Path, root: str) -> Events:
                 continue
             body = event["body"]
             found.rehearsal = found.rehearsal or body.get("rehearsal") is True
+            if event["type"] in STORY:
+                found.story.append(event)
+            if event["type"] in SIGNED and (keys.text is not None or event["type"] == "PolicyRatified"):
+                found.keys[event["seq"]] = keys.text if keys.text is not None else str(body.get("allowed_signers"))
+            keys.follow(event)
             if event["type"] == "PolicyRatified":
                 found.ratifications.append(event)
-                found.keys[event["seq"]] = keys if keys is not None else str(body.get("allowed_signers"))
-                keys = str(body.get("allowed_signers"))
             if event["type"] == "VoteCast":
                 found.votes.append(event)
-                if keys is not None:
-                    found.keys[event["seq"]] = keys
                 body = {**body, "head": vote_statement(event).get("log_head")}
             head = body.get("head")
             if isinstance(head, dict) and type(head.get("size")) is int and isinstance(head.get("root"), str):
@@ -397,6 +406,328 @@ def check_ratification(keys: str, event: dict[str, Any], can_verify: bool) -> No
             raise
 
 
+# 4. People's keys as the events change them
+
+
+SIGNED = ("PolicyRatified", "VoteCast", "DelegationGranted", "PeopleChangeRequested")
+STORY = (
+    *SIGNED, "StagePlanned", "VotesVoided", "StageApproved", "StageDenied", "StageCancelled", "StageExpired", "StageStale",
+    "StageApplying", "StageResumed", "StageOpened", "StagePartiallyOpened", "DeviceChangeIntended", "DelegationRevoked",
+    "PeopleChangeStopped", "PeopleChangeInForce", "KeyRevoked", "StageReverted",
+)  # fmt: skip
+OPENS = ("open", "confirm", "loosen", "lift")  # what is meant to be done on a device, and lets something pass
+
+
+class Keys:
+    """What counts as `allowed_signers` while the events go by; `text` is None before anything was ratified."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+        self._ratified = ""
+        self._added: list[str] = []
+        self._gone: set[str] = set()
+        self._asked: dict[str, dict[str, Any]] = {}
+
+    def follow(self, event: dict[str, Any]) -> None:
+        body, type_ = event["body"], event["type"]
+        if type_ == "PolicyRatified":
+            self._ratified, self._added = str(body.get("allowed_signers")), []
+        elif type_ == "PeopleChangeRequested":
+            self._asked[str(body.get("change"))] = body
+            return
+        elif type_ == "PeopleChangeInForce":
+            asked = self._asked.get(str(body.get("change")), {})  # what was signed counts, not what this event says
+            since = vote_row({**event, "stage": None}).split("\t")[2]
+            self._gone.update(map(str, asked.get("removes", ())))
+            self._added += [f'{asked.get("person")} valid-after="{since}" {key}' for key in asked.get("adds", ())]
+        elif type_ == "KeyRevoked":
+            self._gone.add(str(body.get("fingerprint")))
+        else:
+            return
+        kept = "".join(line for line in self._ratified.splitlines(True) if not key_marks(line) & self._gone)
+        self._added = [line for line in self._added if not key_marks(line) & self._gone]
+        between = "\n" if self._added and kept and not kept.endswith("\n") else ""
+        self.text = kept + between + "".join(line + "\n" for line in self._added)
+
+
+def key_marks(line: str) -> set[str]:
+    """The fingerprint of the key on a line, as `ssh-keygen -l` prints it; none for a comment."""
+    marks = set()
+    for key in public_keys(line) if not line.lstrip().startswith("#") else ():
+        try:
+            digest = hashlib.sha256(base64.b64decode(key.split()[1], validate=True)).digest()
+            marks.add("SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("="))
+        except ValueError:
+            pass
+    return marks
+
+
+def check_delegation(keys: str, event: dict[str, Any], can_verify: bool) -> None:
+    """One delegation that was granted: its giver has signed what it says. Raises Broken."""
+    body, seq = event["body"], event["seq"]
+    statement = vote_statement(event)
+    for key in ("giver", "taker", "roles", "applications", "starts", "ends"):
+        if statement.get(key) is None or statement.get(key) != body.get(key):
+            raise Broken("events.jsonl", "signature", f"the {key} that was signed is not that of the delegation of event {seq}", seq)
+    if can_verify:
+        when = vote_row({**event, "stage": None}).split("\t")[2]
+        signed_by(keys, str(body["giver"]), DELEGATION_NAMESPACE, str(body["statement"]), str(body.get("signature")), when, seq)
+
+
+def check_change(keys: str, event: dict[str, Any], policy: dict[str, Any], can_verify: bool) -> None:
+    """One change of a person's keys: enough others, whom the policy names, have signed it on the keys of then. Raises Broken."""
+    body, seq = event["body"], event["seq"]
+    statement = vote_statement(event)
+    for key in ("action", "person", "adds", "removes"):
+        if statement.get(key) is None or statement.get(key) != body.get(key):
+            raise Broken("events.jsonl", "signature", f"the {key} that was signed is not that of the change of event {seq}", seq)
+    if statement.get("what") != "people" or statement.get("keys_digest") != hashlib.sha256(keys.encode("utf-8")).hexdigest():
+        raise Broken("events.jsonl", "signature", f"the change of event {seq} was signed on other keys", seq)
+    rules, wanted = policy["people_changes"], set(policy["people_changes"]["roles"])
+    possible = {one["name"] for one in policy["people"] if wanted & set(one["roles"])} - {body["person"]}
+    signed = [(str(item.get("person")), str(item.get("signature"))) for item in body.get("signatures", ())]
+    names = [name for name, _ in signed]
+    if len(set(names)) != len(names) or not set(names) <= possible or len(names) < rules["signers"]:
+        raise Broken("events.jsonl", "signature", f"the change of event {seq} is not signed by {rules['signers']} others who may", seq)
+    if moment(str(body["in_force_at"])) - moment(event["at"]) < timedelta(seconds=int(rules["delay"].rstrip("s"))):
+        raise Broken("events.jsonl", "signature", f"the change of event {seq} has less delay than the policy asks for", seq)
+    when = vote_row({**event, "stage": None}).split("\t")[2]
+    for name, signature in signed if can_verify else []:
+        signed_by(keys, name, PEOPLE_NAMESPACE, str(body["statement"]), signature, when, seq)
+
+
+def signed_by(keys: str, person: str, namespace: str, text: str, signature: str, when: str, seq: int) -> None:
+    try:
+        check_signature(keys, person, namespace, text.encode("utf-8"), "events.jsonl", signature, when)
+    except Broken as error:
+        error.finding["event"] = seq
+        raise
+
+
+# 4. Nothing opened without its votes
+
+
+class Openings:
+    """Follows plans and votes, and finds what was approved, applied or opened without enough of them.
+
+    It does not trust the roles that a vote's event gives: they are looked up in the ratified policy, with turns of duty and
+    delegations of that time. That each vote is signed is asked by `check_vote`.
+    """
+
+    def __init__(self) -> None:
+        self.policy: dict[str, Any] | None = None
+        self._ratified_seq = -1
+        self._keys = Keys()
+        self._plans: dict[str, dict[str, Any]] = {}
+        self._granted: set[str] = set()  # stages that may open, by a plan that was voted on
+        self._reverted: set[str] = set()  # of those: opened by nothing but another plan
+        self._resumes: set[tuple[str, str]] = set()  # (stage, plan digest) that the resumption under way may resume
+        self._loans: dict[str, dict[str, Any]] = {}
+        self._changes: dict[str, dict[str, Any]] = {}  # of people's keys that are pending
+
+    def follow(self, event: dict[str, Any]) -> None:
+        """Raises Broken at the first event of an opening that has not its votes."""
+        body, type_, stage, seq = event["body"], event["type"], str(event["stage"]), event["seq"]
+        keys_before = self._keys.text
+        self._keys.follow(event)
+        if type_ == "PolicyRatified":
+            if keys_before != self._keys.text:  # who lent a role by keys that changed signs anew
+                for loan in self._loans.values():
+                    loan.setdefault("revoked", event["at"])
+            self._ratified(event)
+        elif type_ == "StagePlanned":
+            self._granted.discard(stage)
+            self._plans[stage] = {
+                "digest": body.get("plan_digest"),
+                "proposer": event["actor"],
+                "seq": seq,
+                "votes": {},
+                "resumes": {(one["stage"], one["plan_digest"]) for one in (body.get("plan") or {}).get("resumes") or ()},
+            }
+        elif type_ == "StageReverted":
+            self._reverted.add(stage)
+        elif type_ == "VoteCast":
+            self._vote(event, stage)
+        elif type_ == "VotesVoided":
+            votes = self._plans.get(stage, {}).get("votes", {})
+            for person in [body["person"]] if "person" in body else list(votes):
+                votes.pop(person, None)
+        elif type_ in ("StageDenied", "StageCancelled", "StageExpired", "StageStale"):
+            self._plans.pop(stage, None)
+        elif type_ == "DelegationGranted":
+            self._loans[str(body.get("name"))] = {**body, "starts": max(str(body.get("starts")), event["at"])}
+        elif type_ == "DelegationRevoked":
+            self._loans.setdefault(str(body.get("name")), {})["revoked"] = event["at"]
+        elif type_ in ("PeopleChangeRequested", "PeopleChangeStopped", "PeopleChangeInForce"):
+            self._change(event)
+        else:
+            self._opening(event, stage)
+
+    def _change(self, event: dict[str, Any]) -> None:
+        """Only what is pending, for as long as it has to be, comes into force."""
+        name, seq = str(event["body"].get("change")), event["seq"]
+        if event["type"] == "PeopleChangeRequested":
+            self._changes[name] = event["body"]
+            return
+        asked = self._changes.pop(name, None)
+        if event["type"] == "PeopleChangeInForce" and (asked is None or moment(event["at"]) < moment(str(asked["in_force_at"]))):
+            raise Broken("events.jsonl", "signature", f"event {seq} puts keys in force that nobody has signed, or too early", seq)
+
+    def _ratified(self, event: dict[str, Any]) -> None:
+        """The first by its own genesis set; later ones by the people of the policy before."""
+        before, policy, seq = self.policy, event["body"].get("policy"), event["seq"]
+        since, self._ratified_seq = self._ratified_seq, seq
+        self._changes = {}
+        if not isinstance(policy, dict) and before is None:
+            return  # nothing to judge by: nothing is opened by it either
+        if hashlib.sha256(canonical(policy).encode("utf-8")).hexdigest() != event["body"].get("policy_digest"):
+            raise Broken("events.jsonl", "signature", f"the policy of event {seq} is not the one that was signed", seq)
+        self.policy = policy
+        if before is not None and not signed_since(event, since):
+            raise Broken("events.jsonl", "signature", f"the policy of event {seq} was signed before the one that it follows", seq)
+        judge = before if before is not None else self.policy
+        names = [str(vote.get("person")) for vote in event["body"].get("votes") or () if isinstance(vote, dict)]
+        genesis = {one["name"] for one in judge["people"] if one.get("genesis")}
+        standing = {}
+        for name in names:
+            if before is None and name in genesis:
+                standing[name] = {role: [name] for role in person_of(judge, name).get("roles", ())}
+            elif before is not None:
+                standing[name] = self._standing(judge, name, event["at"], granted=False)
+        if len(set(names)) != len(names) or not seated(judge["ratification"], standing):
+            raise Broken("events.jsonl", "votes", f"the policy of event {seq} was not ratified by those whom it takes", seq)
+
+    def _vote(self, event: dict[str, Any], stage: str) -> None:
+        """Counts for the present plan only, when it was signed after that, and once."""
+        body, plan = event["body"], self._plans.get(stage)
+        if plan is None or body.get("choice") != "approve" or body.get("plan_digest") != plan["digest"]:
+            return
+        if signed_since(event, plan["seq"]):
+            plan["votes"].setdefault(str(body.get("person")), event)
+
+    def _opening(self, event: dict[str, Any], stage: str) -> None:
+        type_, body, seq = event["type"], event["body"], event["seq"]
+        touches = type_ == "DeviceChangeIntended" and body.get("action") in OPENS and event["stage"] is not None
+        if type_ in ("StageApproved", "StageApplying"):
+            plan = self._plans.get(stage)
+            digest = body.get("plan_digest")
+            if self.policy is not None and (plan is None or digest != plan["digest"] or not self._has_quorum(stage, plan)):
+                raise Broken("events.jsonl", "votes", f"{stage} has not the votes that event {seq} says", seq)
+            if type_ == "StageApplying" and self.policy is not None and plan is not None:
+                self._granted.add(stage)
+                self._reverted.discard(stage)
+                self._resumes = plan["resumes"] if stage == RESUME else self._resumes
+        if type_ == "StageResumed":  # by the votes of the resumption, whatever let it open before
+            again = (stage, body.get("plan_digest")) in self._resumes
+            (self._granted.add if again else self._granted.discard)(stage)
+        if stage == RESUME and type_ in ("StageOpened", "StagePartiallyOpened"):
+            self._resumes = set()  # it is used once
+        says = self.policy is not None and type_ in ("StageOpened", "StagePartiallyOpened", "StageResumed")
+        unasked = stage not in self._granted and (says or touches or type_ == "StageApplying")
+        if unasked or (says and stage in self._reverted):
+            raise Broken("events.jsonl", "votes", f"event {seq} opens {stage} without votes", seq)
+
+    def _has_quorum(self, stage: str, plan: dict[str, Any]) -> bool:
+        policy = self.policy or {}
+        base = stage.partition("+")[0]
+        declared = next((one for one in policy["stages"] if one["name"] == base), None)
+        votes = (policy.get("resume") or {}).get("votes") if stage == RESUME else (declared or {}).get("votes")
+        if not votes:
+            return False
+        flows = {one["name"]: one["application"] for one in policy["flows"]}
+        opens = {flows[name] for name in (declared or {}).get("flows", ())}
+        busy = {plan["proposer"], *plan["votes"]}
+        standing = {
+            name: self._standing(policy, name, vote["at"], opens=opens, busy=busy)
+            for name, vote in plan["votes"].items()
+            if name != plan["proposer"]
+        }
+        return seated(votes, standing)
+
+    def _standing(
+        self, policy: dict[str, Any], name: str, at: str, *, opens: Any = None, busy: Any = (), granted: bool = True
+    ) -> dict[str, list[str]]:
+        """role -> by whose authority the person holds it at that time. `opens`: applications, for an application owner's vote."""
+        now, person = moment(at), person_of(policy, name)
+        turns = [
+            duty["role"]
+            for duty in policy.get("duties", ())
+            for turn in duty["turns"]
+            if turn["person"] == name and moment(turn["starts"]) <= now < moment(turn["ends"])
+        ]
+        found: dict[str, list[str]] = {}
+        for role in [*person.get("roles", ()), *turns] if person else ():
+            if role != "application-owner" or opens is None or owned(policy, person) & opens:
+                found.setdefault(role, []).append(name)
+        loans = [*policy.get("delegations", ()), *(self._loans.values() if granted else ())] if person else []
+        for loan in loans:
+            revoked = self._loans.get(str(loan.get("name")), {}).get("revoked")
+            giver = person_of(policy, str(loan.get("giver")))
+            if loan.get("taker") != name or not giver or giver["name"] in {name, *busy} or (revoked and moment(revoked) <= now):
+                continue
+            if not moment(str(loan["starts"])) <= now < moment(str(loan["ends"])):
+                continue
+            theirs = owned(policy, giver) & set(loan.get("applications") or owned(policy, giver))
+            for role in set(loan["roles"]) & set(giver["roles"]):
+                if role != "application-owner" or opens is None or theirs & opens:
+                    found.setdefault(role, []).append(giver["name"])
+        return found
+
+
+def signed_since(event: dict[str, Any], seq: int) -> bool:
+    """Whether whoever signed its statement had seen the event `seq` in the log."""
+    head = vote_statement(event).get("log_head")
+    return isinstance(head, dict) and type(head.get("size")) is int and head["size"] > seq
+
+
+def seated(votes: dict[str, int], standing: dict[str, dict[str, list[str]]]) -> bool:
+    """Whether distinct persons, by distinct authorities, fill every place. Nothing asked for is nothing granted."""
+    places = [role for role in sorted(votes) for _ in range(votes[role])]
+
+    def fill(at: int, persons: frozenset[str], authorities: frozenset[str]) -> bool:
+        if at == len(places):
+            return True
+        for name in sorted(set(standing) - persons):
+            for authority in sorted(set(standing[name].get(places[at], ())) - authorities):
+                if fill(at + 1, persons | {name}, authorities | {authority}):
+                    return True
+        return False
+
+    return bool(places) and fill(0, frozenset(), frozenset())
+
+
+def person_of(policy: dict[str, Any], name: str) -> dict[str, Any]:
+    return next((one for one in policy["people"] if one["name"] == name), {})
+
+
+def owned(policy: dict[str, Any], person: dict[str, Any]) -> set[str]:
+    """The applications that a person answers for, whichever side says so."""
+    named = {one["name"] for one in policy["applications"] if one["owner"] == person.get("name")}
+    return named | set(person.get("owns", ()))
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 time. Raises ValueError."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def check_story(events: Events, can_verify: bool) -> Iterator[dict[str, Any]]:
+    """A finding for every event of an opening, or of people's keys, that has not the signatures that it takes."""
+    openings = Openings()
+    for event in events.story:
+        keys = events.keys.get(event["seq"], "")
+        try:
+            if event["type"] == "DelegationGranted":
+                check_delegation(keys, event, can_verify)
+            if event["type"] == "PeopleChangeRequested" and openings.policy is not None:
+                check_change(keys, event, openings.policy, can_verify)
+            openings.follow(event)
+        except Broken as error:
+            yield error.finding
+        except (ValueError, KeyError, TypeError, AttributeError):
+            yield Broken("events.jsonl", "changed", f"event {event['seq']} cannot be understood", event["seq"]).finding
+
+
 # 5. Files
 
 
@@ -504,6 +835,7 @@ def verify_folder(folder: Path, trusted: list[str] | None, known_heads: list[tup
         report.attempt(check_vote, folder, events.keys.get(vote["seq"], people), vote, can_verify)
     for ratification in events.ratifications if events else []:
         report.attempt(check_ratification, events.keys[ratification["seq"]], ratification, can_verify)
+    report.findings.extend(check_story(events, can_verify) if events else ())
     votes_hold = len(report.findings) == before
     report.findings.extend(check_files(folder))  # 5
     if events and votes_hold:
