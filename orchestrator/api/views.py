@@ -91,6 +91,7 @@ def stage(state: SiteState, declared: Stage, now: datetime) -> Json:
         "conversations": [
             {"flow": flow, "partner": partner, "state": held.value} for (flow, partner), held in sorted(status.conversations.items())
         ],
+        "counted": [{"device": device, **asdict(found)} for device, found in sorted(status.counted.items())],
         **views_windows.of_stage(state, status, now),
         "plan": _plan_in_short(status, status.plan) if status.plan else None,
     }

@@ -41,6 +41,7 @@ def of_stage(stage: Json) -> str:
         lines += beside_the_packets(plan)
         lines += possible(plan)
         lines.append(f"  probes: {plan['probes']}" + (f"; not probed: {'; '.join(plan['unprobed'])}" if plan["unprobed"] else ""))
+    lines += counted(stage)
     lines += [f"  vote: {vote['choice']} by {vote['person']}" + (f": {vote['reason']}" if vote["reason"] else "") for vote in stage["cast"]]
     if stage["still_needed"] and stage["plan"]:
         lines.append("  still needed: " + ", ".join(f"{count} {role}" for role, count in stage["still_needed"].items()))
@@ -53,6 +54,20 @@ def conversations(stage: Json) -> list[str]:
     for one in stage["conversations"]:
         by_state.setdefault(one["state"], []).append(f"{one['flow']} with {one['partner']}")
     return [f"  {state}: {', '.join(held)}" for state, held in by_state.items()] if len(by_state) > 1 else []
+
+
+def counted(stage: Json) -> list[str]:
+    """What devices counted while it was probed. Nothing at all where something came through went another way."""
+    lines = []
+    for one in stage["counted"]:
+        if one["unread"]:
+            said = f"could not be read: {one['unread']}"
+        elif one["counting"]:
+            said = f"{one['packets']} packets through {one['counting']} of {one['openings']} openings"
+        else:
+            said = f"NOTHING through {one['openings']} openings: if a probe came through, it went another way"
+        lines.append(f"  counted by {one['device']}: {said}")
+    return lines
 
 
 def waived(stage: Json) -> list[str]:

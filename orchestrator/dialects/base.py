@@ -63,6 +63,7 @@ class Traits:
     uncovered: str  # what no mechanism covers
     notes: tuple[str, ...] = field(default=())
     blocks: bool = False  # keeps a list of networks that nothing is let through for
+    counts: bool = False  # reads back how many packets went through each opened element
 
 
 class Dialect(Protocol):

@@ -65,6 +65,7 @@ class NftablesDialect:
             "loosening is an element with a timeout: the kernel lays the layer again to the second, whether any process lives or not",
         ),
         blocks=True,
+        counts=True,
     )
 
     def __init__(self, boot_directory: str = BOOT_DIRECTORY) -> None:

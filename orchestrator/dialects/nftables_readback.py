@@ -2,7 +2,7 @@
 
 Two listings are needed. Text (`nft -nnn -s -t`) gives the rules, line by line as `nftables_rules` wrote them, and what
 JSON hides: `flags dormant` (a table that looks normal and lets everything through) and comments. JSON gives the
-elements of the sets, with the seconds that they have left.
+elements of the sets, with the seconds that they have left and the packets that they have counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from orchestrator.dialects.nftables_rules import (
     slot_name,
     slot_sets,
 )
-from orchestrator.domain.layer import Element, Layer, Observed, networks_in_order, ordered
+from orchestrator.domain.layer import Element, Layer, Numbers, Observed, in_order, networks_in_order, ordered
 from orchestrator.domain.network import Prefix
 from orchestrator.errors import DeviceUnknown
 
@@ -58,6 +58,7 @@ class _Structure:
 class _Entry:
     key: Any  # as JSON gives it
     expires_s: int | None
+    packets: int = 0
 
 
 @dataclass
@@ -78,7 +79,7 @@ export LC_ALL=C
 tables=$(nft list tables) || exit 1
 if printf '%s\\n' "$tables" | grep -qx 'table {TABLE}'; then
   echo '=== structure'; nft -nnn -s -t list table {TABLE} || exit 1
-  echo '=== elements'; nft -nnn -s -j list table {TABLE} || exit 1
+  echo '=== elements'; nft -nnn -j list table {TABLE} || exit 1
   echo
 fi
 echo '=== fast paths'; nft list flowtables 2>/dev/null | grep -E '^(table|[[:space:]]+flowtable) '
@@ -126,7 +127,7 @@ def parse(output: str) -> Observed:
     foreign += [f"{kind} {name} is not ours" for kind, name in sorted(structure.objects) if (kind, name) not in modelled]
 
     epoch, bad_epoch = _epoch(elements)
-    opened, temporary, bad_openings = _openings(elements)
+    opened, temporary, counted, bad_openings = _openings(elements)
     blocked, bad_blocks = read_blocks(rule for rule in _all(listed, "rule") if rule.get("chain") == BLOCKED)
     foreign += bad_epoch + bad_openings + bad_blocks
     # The head of a file says what its body is, and somebody can write both: the body itself is what this layer is written as.
@@ -141,8 +142,8 @@ def parse(output: str) -> Observed:
     foreign += endless
     lying = {} if loosened else slots
     return Observed(
-        present=bool(lying), epoch=epoch, slots=lying, opened=opened, temporary=temporary, boots_with=boots, blocked=blocked,
-        loosened_s=left, foreign=tuple(foreign),
+        present=bool(lying), epoch=epoch, slots=lying, opened=opened, temporary=temporary, counted=counted, boots_with=boots,
+        blocked=blocked, loosened_s=left, foreign=tuple(foreign),
     )  # fmt: skip
 
 
@@ -233,7 +234,8 @@ def _entry(raw: Any) -> _Entry:
     if isinstance(raw, dict) and "elem" in raw:
         inner = raw["elem"]
         expires = inner.get("expires", inner.get("timeout"))
-        return _Entry(inner["val"], None if expires is None else int(expires))
+        counted = inner.get("counter") or {}
+        return _Entry(inner["val"], None if expires is None else int(expires), int(counted.get("packets", 0)))
     return _Entry(raw, None)
 
 
@@ -267,9 +269,11 @@ def _slot(name: str, elements: dict[str, list[_Entry]], deviations: list[str]) -
     return made, hashlib.sha256(("\n".join(lay_slot(layer)) + "\n").encode()).hexdigest(), unread
 
 
-def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], tuple[tuple[Element, int], ...], list[str]]:
+def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], Numbers, Numbers, list[str]]:
+    """Elements; those with a deadline and the seconds left; the packets that each has counted; what we cannot model."""
     opened: list[Element] = []
     temporary: list[tuple[Element, int]] = []
+    counted: list[tuple[Element, int]] = []
     unread: list[str] = []
     for name in SHARED_SETS:
         for entry in elements.get(name, []) if name not in ("epoch", LOOSENED) else []:
@@ -278,10 +282,10 @@ def _openings(elements: dict[str, list[_Entry]]) -> tuple[tuple[Element, ...], t
                 unread.append(_not_ours(name, entry))
                 continue
             opened.append(element)
+            counted.append((element, entry.packets))
             if entry.expires_s is not None:
                 temporary.append((element, entry.expires_s))
-    temporary.sort(key=lambda pair: pair[0].sort_key())
-    return ordered(opened), tuple(temporary), unread
+    return ordered(opened), in_order(temporary), in_order(counted), unread
 
 
 def _epoch(elements: dict[str, list[_Entry]]) -> tuple[int | None, list[str]]:

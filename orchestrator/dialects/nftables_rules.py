@@ -36,7 +36,7 @@ from orchestrator.domain.layer import Element, Layer
 from orchestrator.domain.network import Prefix
 
 TABLE = "inet containment"
-SKELETON = 3  # part of every slot's digest: another skeleton is another layer
+SKELETON = 4  # part of every slot's digest: another skeleton is another layer
 ERRORS_REMEMBERED_S = 10  # an ICMP error comes within a round trip of the packet that caused it
 
 _PORTS4 = "type ipv4_addr . ipv4_addr . inet_proto . inet_service"
@@ -51,7 +51,7 @@ LOOSENED, BLOCKED, STOPPED = "loosened", "blocked", "stopped"
 SHARED_SETS: Bodies = {
     "epoch": ("type mark",),
     LOOSENED: ("type nf_proto", "flags timeout"),
-    **{f"open{kind}": (declared, "flags interval,timeout") for kind, declared in _BOXES.items()},
+    **{f"open{kind}": (declared, "flags interval,timeout", "counter") for kind, declared in _BOXES.items()},
 }
 SHARED_CHAINS: Bodies = {  # `blocked` besides: its rules are the block list
     STOPPED: ('limit rate 5/second burst 20 packets log prefix "containment blocked "', "counter drop"),

@@ -27,6 +27,7 @@ class OpenvswitchDialect:
         composition=Composition.RESUBMIT,
         fence=Fence.TABLE_PER_EPOCH,
         blocks=True,
+        counts=True,
         longest_deadline_s=openvswitch_bridge.LONGEST_S,
         boot=(
             "the database, with which the switch starts: a parked port at port grain; at flow grain a port behind our bridge, which fails "

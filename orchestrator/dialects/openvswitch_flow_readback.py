@@ -53,10 +53,10 @@ from orchestrator.dialects.openvswitch_tables import (
     slots_entry,
     stand_in,
 )
-from orchestrator.domain.layer import Element, ordered
+from orchestrator.domain.layer import Element, Numbers, in_order, ordered
 from orchestrator.domain.network import Prefix
 
-_IGNORED = frozenset({"duration", "n_packets", "n_bytes", "idle_age", "hard_age", "check_overlap"})
+_IGNORED = frozenset({"duration", "n_bytes", "idle_age", "hard_age", "check_overlap"})
 _VLANS = ("vlan_mode", "tag", "trunks", "cvlans", "protected")
 _LEARNED_MATCH = re.compile(r"(ip|ipv6|nw_proto=\d+|sctp6?|(nw|ipv6)_(src|dst)=[0-9a-f.:]+)")
 Row = dict[str, Any]
@@ -81,7 +81,8 @@ class FlowGrain:
     slots: dict[str, str] = field(default_factory=dict)
     boots_with: list[str] = field(default_factory=list)
     opened: tuple[Element, ...] = ()
-    temporary: tuple[tuple[Element, int], ...] = ()
+    temporary: Numbers = ()
+    counted: Numbers = ()
     blocked: tuple[Prefix, ...] = ()
     loosened_s: int | None = None
     foreign: list[str] = field(default_factory=list)
@@ -92,7 +93,7 @@ def read_entry(line: str) -> Entry:
     words, separator, actions = line.replace('"', "").partition(" actions=")
     if not separator:
         raise ValueError(f"not an OpenFlow entry: {line!r}")
-    cookie, table, priority, seconds, limit = 0, 0, 32768, 0.0, None
+    cookie, table, priority, seconds, limit, packets = 0, 0, 32768, 0.0, None, 0
     match = []
     for word in re.split(r"[,\s]+", words.strip()):
         name, _, value = word.partition("=")
@@ -106,10 +107,12 @@ def read_entry(line: str) -> Entry:
             seconds = float(value.removesuffix("s"))
         elif name == "hard_timeout":
             limit = int(value)
+        elif name == "n_packets":
+            packets = int(value)
         elif word and name not in _IGNORED:
             match.append(word)
     left = None if limit is None else max(0, int(limit - seconds))
-    return Entry(cookie, table, priority, read_match(match), actions.strip(), left)
+    return Entry(cookie, table, priority, read_match(match), actions.strip(), left, packets)
 
 
 def parse_flows(read: BridgeRead, ports: dict[str, Row], epoch: int | None) -> FlowGrain:
@@ -239,7 +242,7 @@ def _openings(found: FlowGrain, rest: dict[Any, Entry], table: int) -> None:
     for entry in rest.values():
         if is_kind(OPENED, entry.cookie) and FIRST_EPOCH <= entry.table < FIRST_EPOCH + EPOCHS and entry.actions == OPEN:
             groups.setdefault((entry.table, entry.cookie), []).append(entry)
-    opened, temporary = [], []
+    opened, temporary, counted = [], [], []
     for (lies_in, _), group in sorted(groups.items()):
         element = element_of(group)
         if element is None or len({entry.left_s is None for entry in group}) != 1:
@@ -248,10 +251,11 @@ def _openings(found: FlowGrain, rest: dict[Any, Entry], table: int) -> None:
             del rest[entry.table, entry.priority, entry.match]
         if lies_in == table:
             opened.append(element)
+            counted.append((element, sum(entry.packets for entry in group)))
             left = [entry.left_s for entry in group if entry.left_s is not None]
             temporary += [(element, min(left))] if left else []
     found.opened = ordered(opened)
-    found.temporary = tuple(sorted(temporary, key=lambda pair: pair[0].sort_key()))
+    found.temporary, found.counted = in_order(temporary), in_order(counted)
 
 
 def _is_learned(entry: Entry) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ _ANY_PORT, _ALL_BITS = (0, 0), 0xFFFF
 
 @dataclass(frozen=True)
 class Entry:
-    """One OpenFlow entry without its counters. `match` and `actions` in the words of `dump-flows`; `left_s` until it ends."""
+    """One OpenFlow entry. `match` and `actions` in the words of `dump-flows`; `left_s` until it ends; `packets` are no part of it."""
 
     cookie: int
     table: int
@@ -43,6 +43,7 @@ class Entry:
     match: frozenset[str]
     actions: str
     left_s: int | None = None
+    packets: int = field(default=0, compare=False)
 
     def text(self, table: str | None = None) -> str:
         """As `ovs-ofctl` takes it. `table`: a word that the device's shell replaces."""

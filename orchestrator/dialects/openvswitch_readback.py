@@ -175,6 +175,7 @@ def parse_switch(reading: Reading) -> Observed:
         slots=slots,
         opened=flows.opened,
         temporary=flows.temporary,
+        counted=flows.counted,
         closed=() if times else ports.closed,
         boots_with=tuple(sorted([*ports.boots_with, *flows.boots_with])),
         blocked=blocked,

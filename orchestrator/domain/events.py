@@ -58,6 +58,7 @@ class EventType(StrEnum):
     DEVICE_READ_BACK = "DeviceReadBack"
     STAGE_VERIFYING = "StageVerifying"
     CHECK_RAN = "CheckRan"
+    COUNTERS_READ = "CountersRead"  # what devices counted through the openings of a stage while it was probed
     STAGE_OBSERVING = "StageObserving"
     STAGE_OPENED = "StageOpened"
     STAGE_REVERTING = "StageReverting"

@@ -10,7 +10,17 @@ from orchestrator.domain.attestations import AttestationState
 from orchestrator.domain.events import Event
 from orchestrator.domain.events import EventType as E
 from orchestrator.domain.probes import Check, Purpose
-from orchestrator.domain.state import Attestation, CareResult, Evidence, MonitorReport, PartnerReadiness, SiteState, Witnessed, moment
+from orchestrator.domain.state import (
+    Attestation,
+    CareResult,
+    Counted,
+    Evidence,
+    MonitorReport,
+    PartnerReadiness,
+    SiteState,
+    Witnessed,
+    moment,
+)
 from orchestrator.domain.waivers import Waiver
 
 _WORST_LAST = (Check.SUCCESSFUL, Check.INCONCLUSIVE, Check.FAILED)
@@ -76,6 +86,13 @@ def _check_ran(state: SiteState, event: Event) -> SiteState:
     return replace(state, care={**state.care, **found}) if found else state
 
 
+def _counters_read(state: SiteState, event: Event) -> SiteState:
+    name, body = str(event.stage), event.body
+    counted = {device: Counted(found["openings"], found["counting"], found["packets"]) for device, found in body["counted"].items()}
+    counted.update({device: Counted(unread=why) for device, why in body["unread"].items()})
+    return replace(state, stages={**state.stages, name: replace(state.stage(name), counted=counted)})
+
+
 def _waiver_requested(state: SiteState, event: Event) -> SiteState:
     body = event.body
     waiver = Waiver(
@@ -115,6 +132,7 @@ RULES: Mapping[E, Callable[[SiteState, Event], SiteState]] = {
     E.PARTNER_WITNESSED: _partner_witnessed,
     E.MONITOR_REPORTED: _monitor_reported,
     E.CHECK_RAN: _check_ran,
+    E.COUNTERS_READ: _counters_read,
     E.WAIVER_REQUESTED: _waiver_requested,
     E.WAIVER_GRANTED: _waiver_granted,
     E.WAIVER_ENDED: _waiver_ended,

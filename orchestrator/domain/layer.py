@@ -83,12 +83,20 @@ def ordered(elements: Iterable[Element]) -> tuple[Element, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
+def in_order(numbers: Iterable[tuple[Element, int]]) -> Numbers:
+    """By element."""
+    return tuple(sorted(numbers, key=lambda pair: pair[0].key))
+
+
 def networks_in_order(networks: Iterable[Prefix]) -> tuple[Prefix, ...]:
     """IPv4 before IPv6, disjoint, as few as possible: the normal form of a block list."""
     given = list(networks)
     four = collapse_addresses([one for one in given if isinstance(one, IPv4Network)])
     six = collapse_addresses([one for one in given if isinstance(one, IPv6Network)])
     return (*four, *six)
+
+
+Numbers: TypeAlias = tuple[tuple[Element, int], ...]
 
 
 class Layer(Model):
@@ -164,7 +172,8 @@ class Observed(Model):
     """What a device was read back to hold of ours, in normal form (no counters, handles, comments, remaining times).
 
     `slots`: slot → SHA-256 of the normalised rules and kept elements. `temporary` are opened elements that still have
-    a deadline on the device, with the seconds left. `closed`: coarse guards found closed *in operation* (interface
+    a deadline on the device, with the seconds left. `counted`: the packets that went through each opened element since it was
+    last laid, where the platform counts (`Traits.counts`). `closed`: coarse guards found closed *in operation* (interface
     down, port parked), whatever a configuration says. `foreign`: lines inside our own object that we do not model —
     never ignored: a device with any is not `applied`.
     """
@@ -173,12 +182,21 @@ class Observed(Model):
     epoch: int | None = None
     slots: dict[str, str] = Field(default_factory=dict)
     opened: tuple[Element, ...] = ()
-    temporary: tuple[tuple[Element, int], ...] = ()
+    temporary: Numbers = ()
+    counted: Numbers = ()
     closed: tuple[str, ...] = ()
     boots_with: tuple[str, ...] = ()  # slots, or coarse guards, that the device would boot with
     blocked: tuple[KnownPrefix, ...] = ()  # the block list, in normal form (`networks_in_order`)
     loosened_s: int | None = None  # the layer is off, and the device lays it again in so many seconds
     foreign: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same: what was counted is no part of it."""
+        if not isinstance(other, Observed):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in Observed.model_fields if name != "counted")
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a mapping
 
     @property
     def fingerprint(self) -> str:

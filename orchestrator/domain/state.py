@@ -60,6 +60,17 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What a device counted through a stage's openings while it was probed: how many there are, how many of them counted anything,
+    packets in all. `unread`: why it could not be told."""
+
+    openings: int = 0
+    counting: int = 0
+    packets: int = 0
+    unread: str = ""
+
+
+@dataclass(frozen=True)
 class StageStatus:
     name: str
     state: StageState = stages.INITIAL
@@ -73,6 +84,7 @@ class StageStatus:
     ends_at: str = ""  # when what it opened ends, or was to end (`alarm`); empty: not by time
     warned_h: int = 0  # how many hours before that end people were warned last; 0: not yet
     end_passed: str = ""  # since when an `alarm` is over and the stage open all the same
+    counted: Mapping[str, Counted] = field(default_factory=dict)  # by device, of the last time that it was verified
     since: str = ""  # of the state
     opened_at: str = ""
     detail: str = ""  # why it is where it is, for people

@@ -62,13 +62,13 @@ class Expectation:
         if self.only_absent is not None:
             left = self.shut - set(seen.closed) if seen.present else frozenset()  # without a layer there is nothing to hold shut
             return (
-                *(f"still open: {_text(element)}" for element in _sorted(opened & self.only_absent)),
+                *(f"still open: {element_text(element)}" for element in _sorted(opened & self.only_absent)),
                 *(f"still released: {name}" for name in sorted(left)),
             )
         if self.only_present is not None:
             return (
-                *(f"not open: {_text(element)}" for element in _sorted(self.only_present - opened)),
-                *(f"has no deadline: {_text(element)}" for element in _sorted((self.only_present & opened) - temporary)),
+                *(f"not open: {element_text(element)}" for element in _sorted(self.only_present - opened)),
+                *(f"has no deadline: {element_text(element)}" for element in _sorted((self.only_present & opened) - temporary)),
                 *self._wrongly_left(seen),
                 *(f"closed: {name}" for name in sorted(self.released & set(seen.closed))),
             )
@@ -78,10 +78,12 @@ class Expectation:
         if self.epoch is not None and seen.epoch is not None and not self.epoch <= seen.epoch <= max(self.epoch, self.newest or 0):
             found.append(f"its epoch is {seen.epoch}, not {self.epoch}")
         found += [f"not blocked: {network}" for network in self.blocked if not within((network,), seen.blocked)]
-        found += [f"open and should not be: {_text(element)}" for element in _sorted(opened - self.opened)]
-        found += [f"not open: {_text(element)}" for element in _sorted(self.opened - self.ending - opened)]
-        found += [f"has a deadline and should not: {_text(element)}" for element in _sorted((temporary & self.opened) - self.temporary)]
-        found += [f"has no deadline: {_text(element)}" for element in _sorted((self.temporary & opened) - temporary)]
+        found += [f"open and should not be: {element_text(element)}" for element in _sorted(opened - self.opened)]
+        found += [f"not open: {element_text(element)}" for element in _sorted(self.opened - self.ending - opened)]
+        found += [
+            f"has a deadline and should not: {element_text(element)}" for element in _sorted((temporary & self.opened) - self.temporary)
+        ]
+        found += [f"has no deadline: {element_text(element)}" for element in _sorted((self.temporary & opened) - temporary)]
         found += self._wrongly_left(seen)
         closed, released = set(seen.closed), self.released - self.ending_guards
         if self.closed is not None and closed - self.ending_guards != self.closed - self.ending_guards:
@@ -92,7 +94,7 @@ class Expectation:
 
     def _wrongly_left(self, seen: Observed) -> list[str]:
         return [
-            f"closes in {left} s, not in {self.left[element][0]} to {self.left[element][1]} s: {_text(element)}"
+            f"closes in {left} s, not in {self.left[element][0]} to {self.left[element][1]} s: {element_text(element)}"
             for element, left in seen.temporary
             if element in self.left and not self.left[element][0] <= left <= self.left[element][1]
         ]
@@ -102,7 +104,7 @@ def _sorted(elements: Iterable[Element]) -> list[Element]:
     return sorted(elements, key=Element.sort_key)
 
 
-def _text(element: Element) -> str:
+def element_text(element: Element) -> str:
     ports = "" if element.ports is None else f" {element.ports[0]}-{element.ports[1]}"
     return f"{element.source} → {element.destination} protocol {element.protocol}{ports}"
 

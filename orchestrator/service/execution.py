@@ -6,7 +6,7 @@
  4 intent: digests of the bytes and the values put in, durable before the first command
  5 lay: openings that close by themselves; flow devices first, coarse ones after; a canary partner alone first
  6 read back: exactly what was expected, with a deadline
- 7 probe: what should pass passes, what should not does not, care holds
+ 7 probe: what should pass passes, what should not does not, care holds; what devices counted meanwhile is recorded
  8 confirm: lasting, in one transaction per device, read back
  9 observe, then care and negative probes again
 10 open
@@ -47,6 +47,7 @@ from orchestrator.errors import (
 from orchestrator.ports import DeviceStep, Outcome
 from orchestrator.service.checks import Checks, only, verified_from
 from orchestrator.service.collaborators import Collaborators
+from orchestrator.service.counters import Counters
 from orchestrator.service.deadlines import TimeIsUp, UntilThen, until_then
 from orchestrator.service.device_steps import DeviceSteps, Expectation, expected_by_the_log, without_held
 from orchestrator.service.ending import end
@@ -104,6 +105,7 @@ class Execution:
             self._lay(plan, self._parts(plan))  # 4 5 6
             self._say(E.STAGE_VERIFYING, {})
             results = self._checks.require("after", self._asked(plan, plan.probes))  # 7
+            Counters(self._with, self._journal, self._steps, self._stage).read(self._parts(plan))
             self._confirm(plan)  # 8
             verified = verified_from(results, conditions.in_force(self._journal.state()).site)
             ends = {"ends_at": stamp(self._ends)} if self._ends is not None else {}

@@ -85,6 +85,8 @@ def test_what_two_stages_share_stays_with_the_second_and_goes_with_the_last(unwr
     cut = together(unwritten.observed, everywhere)
     assert_silent(hospital, "sister", DICOM)
     story.open(FIRST)
+    (counted,) = [one for one in story.say("eng-1", "stage", "show", FIRST)["counted"] if one["device"] == FIREWALL]
+    assert counted["packets"] >= counted["counting"] == counted["openings"] == 2, "both families of the probes went through it"
     one = together(unwritten.observed, (FIREWALL, SWITCH))
     assert one[FIREWALL].opened
     assert set(one[SWITCH].closed) < set(cut[SWITCH].closed)

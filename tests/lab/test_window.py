@@ -22,7 +22,7 @@ from orchestrator.domain.network import Site
 from orchestrator.errors import EnvironmentMissing
 from orchestrator.lab.hospital import Hospital
 from orchestrator.lab.machine import require_machine
-from tests.lab.cut_hospital import ROOT, CutHospital
+from tests.lab.cut_hospital import ROOT, VALMONT, CutHospital
 from tests.lab.small_device import eventually
 
 pytestmark = pytest.mark.lab
@@ -49,9 +49,9 @@ while True:
 class Dated(CutHospital):
     """Ratified with a policy in which the window waits for no predecessor and for no hour of the day."""
 
-    def _ratify(self) -> None:
+    def ratify(self, folder: Path = VALMONT) -> None:
         policy = self.directory / "policy"
-        shutil.copytree(ROOT / "policies" / "valmont", policy)
+        shutil.copytree(folder, policy)
         shutil.copy(ROOT / "policies" / "policy.schema.json", self.directory)
         stages = policy / "stages.yaml"
         text = stages.read_text(encoding="utf-8")
@@ -62,8 +62,7 @@ class Dated(CutHospital):
         tests = policy / "tests.yaml"
         asked = [line for line in tests.read_text(encoding="utf-8").splitlines() if "vendor-not-before-care" not in line]
         tests.write_text("\n".join(asked) + "\n", encoding="utf-8")
-        self.environment["ORCHESTRATOR_POLICY"] = str(policy)
-        super()._ratify()
+        super().ratify(policy)
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def test_what_is_rendered_is_parsed_back_equal(laid: list[Layer], opened: list[E
         text = (DIALECT.confirm(change) if lasting else DIALECT.open(change)).filled(epoch=EPOCH, confirm=60).text
     seen = DIALECT.parse(switch(tuple(laid), text))
     assert seen.foreign == ()
+    assert [element for element, packets in seen.counted if packets and packets % 7 == 0] == list(change.elements)
     assert seen == DIALECT.expected(tuple(laid)).model_copy(
         update={
             "epoch": EPOCH,
