@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
+from orchestrator.domain.event_filter import EventFilter
 from orchestrator.domain.events import Event, Head, NewEvent
 from orchestrator.domain.folding import apply
 from orchestrator.domain.merkle import root
@@ -18,6 +19,7 @@ from orchestrator.service import requests
 from orchestrator.service.requests import Index, Request
 
 _ATTEMPTS = 20
+_NEAR = 64  # events: nearer ones are read on to, farther ones are looked for
 
 
 class Journal:
@@ -80,6 +82,23 @@ class Journal:
         has moved since, a version that it never has."""
         last = self._index.version(name)
         return last if seen is None or last <= seen else seen
+
+    def events(self, wanted: EventFilter, after: int = -1) -> Iterator[Event]:
+        """Those that fit, after this sequence number, in order. However long the log is, only what fits is read, and its neighbours.
+        Raises LogUnavailable."""
+        with self._lock:
+            self.state()
+            places = self._index.places(wanted, after)
+        return filter(wanted.fits, self._log.read(after + 1) if places is None else self._at(places))
+
+    def _at(self, places: Iterable[int]) -> Iterator[Event]:
+        rest: Iterator[Event] = iter(())
+        last = -_NEAR - 1
+        for place in places:
+            if place - last > _NEAR:
+                rest = self._log.read(place)
+            yield next(event for event in rest if event.seq == place)
+            last = place
 
     def seen(self) -> SiteState:
         """As of the last look, without another: for what must not wait for the log."""

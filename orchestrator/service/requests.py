@@ -5,12 +5,15 @@ A request travels with the thread that works for it, and never into work in the 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from heapq import merge
 
+from orchestrator.domain.event_filter import EventFilter
 from orchestrator.domain.events import Event, EventType, NewEvent
 from orchestrator.domain.making import ORCHESTRATOR
 from orchestrator.domain.objects import objects_of
@@ -67,6 +70,11 @@ def first_of_command(events: Sequence[NewEvent]) -> int | None:
     return next(own, None)
 
 
+def _holds(places: array[int], seq: int) -> bool:
+    at = bisect_right(places, seq)
+    return at > 0 and places[at - 1] == seq
+
+
 @dataclass(frozen=True)
 class _Done:
     content: str
@@ -75,12 +83,14 @@ class _Done:
 
 class Index:
     """What the journal keeps beside the state while it reads: which requests are in the log, when each object moved last, and
-    states of long ago to begin from. It grows with the log by some hundred bytes per marked command."""
+    states of long ago to begin from; and where in the log events of each kind are, by type, stage, device and actor. It grows with the
+    log by some hundred bytes per marked command, and by 32 bytes per event."""
 
     def __init__(self) -> None:
         self._done: dict[str, _Done] = {}
         self._moved: dict[str, int] = {}
         self._snapshots: list[SiteState] = [SiteState()]
+        self._places: dict[tuple[str, str], array[int]] = {}
 
     def take(self, event: Event, state: SiteState) -> None:
         """The next event, and the state after it."""
@@ -88,6 +98,9 @@ class Index:
             key, content, following = mark.split(":")
             if following.isdecimal():
                 self._done.setdefault(key, _Done(content, event.seq + int(following)))
+        for kind in (("type", event.type), ("stage", event.stage), ("device", event.device), ("actor", event.actor)):
+            if kind[1] is not None:
+                self._places.setdefault((kind[0], kind[1]), array("Q")).append(event.seq)
         for name in objects_of(event):
             self._moved[name] = event.seq
         if event.seq % _SNAPSHOT_EVERY == 0:
@@ -118,6 +131,22 @@ class Index:
     def version(self, name: str) -> int:
         """The last event about this object (`stages/P1`); -1 when there is none."""
         return self._moved.get(name, -1)
+
+    def places(self, wanted: EventFilter, after: int) -> Iterator[int] | None:
+        """The sequence numbers of the events that fit, those after `after`, in order; None when nothing is filtered. Found one by
+        one: who wants a page pays for a page. What the index takes while they are read is not among them."""
+        named = (("stage", wanted.stage), ("device", wanted.device), ("actor", wanted.actor))
+        asked = [[(kind, value)] for kind, value in named if value is not None]
+        asked += [[("type", one) for one in wanted.types]] if wanted.types else []
+        if not asked:
+            return None
+        found = [[self._since(kind, after) for kind in kinds] for kinds in asked]
+        fewest, *others = sorted(found, key=lambda places: sum(map(len, places)))
+        return (seq for seq in merge(*fewest) if all(any(_holds(one, seq) for one in places) for places in others))
+
+    def _since(self, kind: tuple[str, str], after: int) -> array[int]:
+        places = self._places.get(kind, array("Q"))
+        return places[bisect_right(places, after) :]
 
     def before(self, seq: int) -> SiteState:
         """A state not after this event, to fold on from."""
