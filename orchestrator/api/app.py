@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from orchestrator.adapters.memory_volatile import MemoryVolatile
 from orchestrator.api import (
+    openapi,
     problems,
     routes_blocks,
     routes_delegations,
@@ -26,6 +27,7 @@ from orchestrator.api import (
     routes_records,
     routes_recuts,
     routes_reisolations,
+    routes_rules,
     routes_site,
     routes_stages,
     routes_waivers,
@@ -54,6 +56,7 @@ def create_app(stages: Stages) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # their scripts come from the internet, which an isolated hospital has not
         redoc_url=None,
+        redirect_slashes=False,  # to a name that the client has chosen
         lifespan=lifespan,
     )
     app.state.stages = stages
@@ -61,6 +64,7 @@ def create_app(stages: Stages) -> FastAPI:
     app.state.live = Live(lambda: stages.collaborators.log.head().size)
     for routes in (
         routes_site,
+        routes_rules,
         routes_live,
         routes_incidents,
         routes_policy,
@@ -81,6 +85,7 @@ def create_app(stages: Stages) -> FastAPI:
     ):
         app.include_router(routes.router)
     problems.install(app)
+    openapi.install(app)
     app.add_middleware(ETags, journal=stages.journal)  # the last that is added is asked first
     app.add_middleware(Repeats, journal=stages.journal, volatile=stages.collaborators.volatile or MemoryVolatile())
     app.add_middleware(Edge)

@@ -32,6 +32,15 @@ class Pages:
         self._given = bool(request.query_params.get("limit"))
         self.after = self._read(cursor) if cursor is not None else None  # the name of the last item that was given
 
+    @property
+    def position(self) -> int:
+        """Of lists that follow the log: the sequence number of the last item that was given, -1 for none."""
+        if self.after is None:
+            return -1
+        if not self.after.isdecimal() or len(self.after) > 15:
+            raise UsageError("this is no cursor of this list", advice="follow the Link of the page before")
+        return int(self.after)
+
     def of(self, items: Iterable[_T], name: Callable[[_T], object], *, begins_after: bool = False) -> list[_T]:
         """The items of this page, and the `Link` to the next one. `name` tells each item from all others of the list;
         `begins_after`: the items are those after `after` already. Raises UsageError for a cursor of what is not there any more."""

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: one table from the error tree to HTTP statuses. `type` points into GET /v1/rules."""
+"""Errors as RFC 9457 problems: one table from the error tree to HTTP statuses. `type` leads to GET /v1/rules/RULE."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from orchestrator.domain.rules import base
 from orchestrator.errors import (
@@ -48,7 +49,7 @@ MEDIA_TYPE = "application/problem+json"
 def problem(status: int, rule: str, detail: str, advice: str = "") -> JSONResponse:
     """One problem. `rule` and `advice` are our extension members."""
     title = base(rule).replace("-", " ")
-    body = {"type": f"/v1/rules#{base(rule)}", "title": title, "status": status, "detail": detail, "rule": rule, "advice": advice}
+    body = {"type": f"/v1/rules/{base(rule)}", "title": title, "status": status, "detail": detail, "rule": rule, "advice": advice}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
@@ -74,10 +75,13 @@ def install(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"])
         return problem(422, "bad-request", f"{where}: {first['msg']}", "see /v1/openapi.json")
 
-    def http(_request: Request, error: Exception) -> JSONResponse:
+    def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         rule = "not-found" if error.status_code == 404 else "bad-request"
-        return problem(error.status_code, rule, str(error.detail))
+        answer = problem(error.status_code, rule, str(error.detail))
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return answer
 
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         logging.getLogger(__name__).error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -87,3 +91,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _methods(request: Request) -> set[str]:
+    """Those that are served under the path that was asked for."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    fitting = (verbs for path, verbs in paths.items() if compile_path(path)[0].match(request.url.path))
+    return {verb.upper() for verbs in fitting for verb in verbs}

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import BlockRequest, UnblockRequest
 from orchestrator.api.views_subtractions import block, blocks, unblocking
 from orchestrator.domain.commands import BlockNetworks, GrantUnblock, RequestUnblock
@@ -16,6 +17,7 @@ router = APIRouter(prefix="/v1/blocks", tags=["blocks"])
 
 @router.get("")
 def block_list(person: Person, stages: TheStages) -> dict[str, Any]:
+    """The block list, and which devices have it."""
     return blocks(stages, stages.read(person))
 
 
@@ -29,8 +31,9 @@ def block_apply(given: BlockRequest, person: Person, stages: TheStages) -> dict[
 
 
 @router.get("/removals")
-def removal_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
-    return [unblocking(one) for one in stages.read(person).unblockings.values()]
+def removal_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """What was asked to be taken off the list."""
+    return page.of((unblocking(one) for one in stages.read(person).unblockings.values()), lambda item: item["id"])
 
 
 @router.post("/removals", status_code=201)
@@ -42,6 +45,7 @@ def removal_request(given: UnblockRequest, person: Person, stages: TheStages) ->
 
 @router.post("/removals/{id}/grant", status_code=202)
 def removal_grant(id: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """Grants another person's: it is off the list at once, and the devices follow."""
     state = stages.do(GrantUnblock(person, id))
     stages.reisolating.lay()
     return unblocking(state.unblockings[id])

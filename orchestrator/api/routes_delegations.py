@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator
 
 from orchestrator.api.access import Person, TheStages
-from orchestrator.api.schemas import DelegationRequest, ReasonRequest, StatementText
+from orchestrator.api.paging import ThePage
+from orchestrator.api.schemas import ONE_LINE, DelegationRequest, ReasonRequest, StatementText
 from orchestrator.domain.delegating import Lending
 from orchestrator.domain.making import stamp
 from orchestrator.domain.plain_text import plain
@@ -21,10 +22,10 @@ router = APIRouter(prefix="/v1/delegations", tags=["people"])
 
 
 @router.get("")
-def delegation_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def delegation_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """Of the policy and granted since; over ones included."""
     loans, now = Delegations(stages).known(person)
-    return [_shown(loan, now) for loan in loans]
+    return page.of((_shown(loan, now) for loan in loans), lambda item: item["delegation"])
 
 
 @router.get("/statement")
@@ -34,7 +35,7 @@ def delegation_statement(
     taker: Annotated[str, Query(max_length=100)],
     role: Annotated[list[Role], Query(min_length=1, max_length=10)],
     minutes: Annotated[int, Query(ge=1, le=7 * 24 * 60, description="how long it runs, from now on")],
-    reason: Annotated[str, Query(min_length=1, max_length=1000), AfterValidator(plain)],
+    reason: Annotated[str, Query(min_length=1, max_length=1000, json_schema_extra=ONE_LINE), AfterValidator(plain)],
     application: Annotated[list[str] | None, Query(max_length=100, description="which of yours, for an application owner")] = None,
 ) -> StatementText:
     """What you sign, in the namespace reconnect-delegation@v1, to lend roles of yours."""

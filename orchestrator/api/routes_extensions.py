@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import ExtensionRequest
 from orchestrator.api.views_windows import extension
 from orchestrator.domain.commands import GrantExtension, RequestExtension
@@ -15,9 +16,10 @@ router = APIRouter(prefix="/v1", tags=["stages"])
 
 
 @router.get("/extensions")
-def extension_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def extension_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """Later ends that were asked for, granted or not."""
     state = stages.read(person)
-    return [extension(state, item) for item in state.extensions.values()]
+    return page.of((extension(state, item) for item in state.extensions.values()), lambda item: item["id"])
 
 
 @router.post("/stages/{stage}/extensions", status_code=201)
@@ -29,5 +31,6 @@ def extension_request(stage: str, given: ExtensionRequest, person: Person, stage
 
 @router.post("/extensions/{extension_id}/grant", status_code=201)
 def extension_grant(extension_id: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """Grants another person's: the end moves."""
     state = stages.do(GrantExtension(person, extension_id))
     return extension(state, state.extensions[extension_id])

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import (
     CutoffRequest,
     DeviceTrustRequest,
@@ -31,9 +32,9 @@ Json = dict[str, Any]
 
 
 @router.get("/incidents")
-def incident_list(person: Person, stages: TheStages) -> list[Json]:
+def incident_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
     """The last one is the present one."""
-    return [asdict(one) for one in stages.read(person).incidents.declared]
+    return page.of((asdict(one) for one in stages.read(person).incidents.declared), lambda item: item["name"])
 
 
 @router.post("/incidents", status_code=201)
@@ -44,6 +45,7 @@ def incident_declare(given: IncidentRequest, person: Person, stages: TheStages) 
 
 @router.get("/incidents/{name}")
 def incident_show(name: str, person: Person, stages: TheStages) -> Json:
+    """One incident, by its name."""
     for one in stages.read(person).incidents.declared:
         if one.name == name:
             return asdict(one)
@@ -51,9 +53,9 @@ def incident_show(name: str, person: Person, stages: TheStages) -> Json:
 
 
 @router.get("/cutoffs")
-def cutoff_list(person: Person, stages: TheStages) -> list[Json]:
+def cutoff_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
     """All of them, with what was said of each afterwards."""
-    return [asdict(one) for one in stages.read(person).incidents.cuts.values()]
+    return page.of((asdict(one) for one in stages.read(person).incidents.cuts.values()), lambda item: item["epoch"])
 
 
 @router.post("/cutoffs", status_code=202)
@@ -77,8 +79,9 @@ def cutoff_contest(epoch: int, given: SaidReason, person: Person, stages: TheSta
 
 
 @router.get("/devices/distrusted")
-def distrusted_list(person: Person, stages: TheStages) -> list[Json]:
-    return [asdict(one) for one in stages.read(person).incidents.distrusted.values()]
+def distrusted_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
+    """Devices that nothing is opened on."""
+    return page.of((asdict(one) for one in stages.read(person).incidents.distrusted.values()), lambda item: item["device"])
 
 
 @router.post("/devices/{device}/distrust", status_code=201)
@@ -95,8 +98,9 @@ def device_trust(device: str, given: DeviceTrustRequest, person: Person, stages:
 
 
 @router.get("/manual-acts")
-def manual_act_list(person: Person, stages: TheStages) -> list[Json]:
-    return [asdict(one) for one in stages.read(person).incidents.manual_acts]
+def manual_act_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
+    """What people say that they did by hand."""
+    return page.of((asdict(one) for one in stages.read(person).incidents.manual_acts), lambda item: item["seq"])
 
 
 @router.post("/manual-acts", status_code=201)

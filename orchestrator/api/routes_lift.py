@@ -37,16 +37,19 @@ def defer(stage: str, given: ReasonRequest, person: Person, stages: TheStages) -
 
 @router.get("/lift")
 def lift(person: Person, stages: TheStages) -> Json:
+    """What lifting the layer makes possible, by name, and who has accepted it."""
     return _shown(overview(stages, person))
 
 
 @router.post("/lift/accept", status_code=201)
 def accept(given: DifferencesRequest, person: Person, stages: TheStages) -> Json:
+    """Accepts differences by name: packets that pass without the layer, and that no flow names."""
     return _decided(stages, AcceptDifferences(person, tuple(given.names), given.reason))
 
 
 @router.post("/lift/withdraw", status_code=201)
 def withdraw(given: DifferencesRequest, person: Person, stages: TheStages) -> Json:
+    """Takes an acceptance back."""
     return _decided(stages, AcceptDifferences(person, tuple(given.names), given.reason, withdrawn=True))
 
 

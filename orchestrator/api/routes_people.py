@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator
 
 from orchestrator.api.access import AnyPerson, Person, TheIdentity, TheStages
-from orchestrator.api.schemas import KeyRevocation, PeopleChangeRequest, ReasonRequest, StatementText
+from orchestrator.api.paging import ThePage
+from orchestrator.api.schemas import ONE_LINE, KeyRevocation, PeopleChangeRequest, ReasonRequest, StatementText
 from orchestrator.domain.decide_people import Wish, known_keys, signers_of
 from orchestrator.domain.making import stamp
 from orchestrator.domain.people_keys import Change
@@ -51,9 +52,9 @@ def people_keys(person: Person, stages: TheStages) -> dict[str, Any]:
 
 
 @router.get("/people/changes")
-def people_changes(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def people_changes(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """Of people's keys, in the order in which they were handed in; pending ones can be stopped."""
-    return [_shown(change) for change in People(stages).known(person).keys.changes.values()]
+    return page.of((_shown(change) for change in People(stages).known(person).keys.changes.values()), lambda item: item["change"])
 
 
 @router.get("/people/statement")
@@ -62,7 +63,7 @@ def people_statement(
     stages: TheStages,
     action: Action,
     concerned: Annotated[str, Query(alias="person", max_length=100, description="whose keys")],
-    reason: Annotated[str, Query(min_length=1, max_length=1000), AfterValidator(plain)],
+    reason: Annotated[str, Query(min_length=1, max_length=1000, json_schema_extra=ONE_LINE), AfterValidator(plain)],
     key: Annotated[list[str] | None, Query(max_length=5, description="an OpenSSH public key to add: `ssh-ed25519 AAAA…`")] = None,
     remove: Annotated[list[str] | None, Query(max_length=50, description="the fingerprint of a key to take away")] = None,
 ) -> dict[str, Any]:

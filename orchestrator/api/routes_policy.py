@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.domain import conditions
+from orchestrator.domain.event_filter import EventFilter
 from orchestrator.domain.events import EventType
 from orchestrator.domain.state import SiteState
 
@@ -35,17 +37,21 @@ def policy(person: Person, stages: TheStages) -> Json:
 
 
 @router.get("/applications")
-def application_list(person: Person, stages: TheStages) -> list[Json]:
+def application_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
+    """The applications of the ratified policy, and their flows."""
     state = stages.read(person)
     found = conditions.in_force(state).policy
-    return [
-        {**one.model_dump(mode="json"), "flows": [_flow(state, flow) for flow in found.flows if flow.application == one.name]}
-        for one in found.applications
-    ]
+    return page.of(
+        (
+            {**one.model_dump(mode="json"), "flows": [_flow(state, flow) for flow in found.flows if flow.application == one.name]}
+            for one in found.applications
+        ),
+        lambda item: item["name"],
+    )
 
 
 @router.get("/partners")
-def partner_list(person: Person, stages: TheStages) -> list[Json]:
+def partner_list(person: Person, stages: TheStages, page: ThePage) -> list[Json]:
     """With whether they say that their side is open, and the flows with them."""
     state = stages.read(person)
     found = conditions.in_force(state).policy
@@ -61,18 +67,21 @@ def partner_list(person: Person, stages: TheStages) -> list[Json]:
                 "flows": [_flow(state, flow) for flow in found.flows if one.name in flow.partners],
             }
         )
-    return listed
+    return page.of(listed, lambda item: item["name"])
 
 
 @router.get("/flows")
-def flow_list(person: Person, stages: TheStages, application: _Name = None, partner: _Name = None) -> list[Json]:
+def flow_list(person: Person, stages: TheStages, page: ThePage, application: _Name = None, partner: _Name = None) -> list[Json]:
     """The flow matrix, each with the state of its conversations by partner and stage."""
     state = stages.read(person)
-    return [
-        {**flow.model_dump(mode="json"), **_flow(state, flow)}
-        for flow in conditions.in_force(state).policy.flows
-        if application in (None, flow.application) and (partner is None or partner in flow.partners)
-    ]
+    return page.of(
+        (
+            {**flow.model_dump(mode="json"), **_flow(state, flow)}
+            for flow in conditions.in_force(state).policy.flows
+            if application in (None, flow.application) and (partner is None or partner in flow.partners)
+        ),
+        lambda item: item["name"],
+    )
 
 
 def _flow(state: SiteState, flow: Any) -> Json:
@@ -86,42 +95,41 @@ def _flow(state: SiteState, flow: Any) -> Json:
 
 
 @router.get("/votes")
-def vote_list(person: Person, stages: TheStages, stage: _Name = None) -> list[Json]:
+def vote_list(person: Person, stages: TheStages, page: ThePage, stage: _Name = None) -> list[Json]:
     """On the plans that stand now; earlier ones are in the log."""
     state = stages.read(person)
-    return [
-        {
-            "stage": status.name,
-            "plan_digest": status.plan_digest,
-            "person": vote.person,
-            "choice": vote.choice,
-            "roles": list(vote.roles),
-            "reason": vote.reason,
-            "statement": vote.statement,
-            "signature": vote.signature,
-            "at": vote.at,
-            "seq": vote.seq,
-        }
-        for status in state.stages.values()
-        if stage in (None, status.name)
-        for vote in status.votes.values()
-    ]
+    return page.of(
+        (
+            {
+                "stage": status.name,
+                "plan_digest": status.plan_digest,
+                "person": vote.person,
+                "choice": vote.choice,
+                "roles": list(vote.roles),
+                "reason": vote.reason,
+                "statement": vote.statement,
+                "signature": vote.signature,
+                "at": vote.at,
+                "seq": vote.seq,
+            }
+            for status in state.stages.values()
+            if stage in (None, status.name)
+            for vote in status.votes.values()
+        ),
+        lambda item: item["seq"],
+    )
 
 
 @router.get("/checks")
 def check_list(
     person: Person,
     stages: TheStages,
+    page: ThePage,
     stage: _Name = None,
     after: Annotated[int, Query(ge=-1, description="the last sequence number that you have")] = -1,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[Json]:
     """What probes answered, each time that they were asked: in order, from `after` on."""
     stages.read(person)
-    found: list[Json] = []
-    for event in stages.collaborators.log.read(after + 1):
-        if event.type is EventType.CHECK_RAN and stage in (None, event.stage):
-            found.append({"seq": event.seq, "at": event.at, "stage": event.stage, **event.body})
-            if len(found) == limit:
-                break
-    return found
+    events = stages.journal.events(EventFilter(frozenset({EventType.CHECK_RAN}), stage), max(after, page.position))
+    found = ({"seq": event.seq, "at": event.at, "stage": event.stage, **event.body} for event in events)
+    return page.of(found, lambda item: item["seq"], begins_after=True)

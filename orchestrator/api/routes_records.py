@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import (
     AttestationRequest,
     EvidenceRequest,
@@ -19,12 +20,14 @@ from orchestrator.api.schemas import (
 )
 from orchestrator.domain.attestations import AttestationState
 from orchestrator.domain.commands import AttachEvidence, EnterLogbook, RecordAttestation, ReportMonitor, SayPartnerReady
+from orchestrator.domain.event_filter import EventFilter
 from orchestrator.domain.events import EventType
 from orchestrator.domain.making import stamp
 from orchestrator.errors import UsageError
 from orchestrator.service.care import probe_care
 
 router = APIRouter(prefix="/v1", tags=["records"])
+_Name = Annotated[str | None, Query(max_length=100)]
 
 
 @router.post("/evidence", status_code=201)
@@ -35,8 +38,9 @@ def evidence_add(given: EvidenceRequest, person: Person, stages: TheStages) -> d
 
 
 @router.get("/evidence")
-def evidence_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
-    return [asdict(piece) for piece in stages.read(person).evidence]
+def evidence_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """Everything that was attached, in its order."""
+    return page.of((asdict(piece) for piece in stages.read(person).evidence), lambda item: item["seq"])
 
 
 @router.post("/attestations", status_code=201)
@@ -56,9 +60,12 @@ def attestation_add(given: AttestationRequest, person: Person, stages: TheStages
 
 
 @router.get("/attestations")
-def attestation_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def attestation_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """The last of each partner and way; what has run out is `expired`."""
-    return [views.attestation(attestation, stages.journal.now()) for attestation in stages.read(person).attestations.values()]
+    return page.of(
+        (views.attestation(attestation, stages.journal.now()) for attestation in stages.read(person).attestations.values()),
+        lambda item: (item["partner"], item["way"]),
+    )
 
 
 @router.post("/partners/ready", status_code=201)
@@ -68,8 +75,9 @@ def partner_ready(given: ReadinessRequest, person: Person, stages: TheStages) ->
 
 
 @router.get("/partners/ready")
-def partner_ready_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
-    return [asdict(said) for said in stages.read(person).readiness.values()]
+def partner_ready_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """What each partner has said last."""
+    return page.of((asdict(said) for said in stages.read(person).readiness.values()), lambda item: item["partner"])
 
 
 @router.post("/monitor-reports", status_code=201)
@@ -83,8 +91,9 @@ def monitor_report(given: MonitorReportRequest, person: Person, stages: TheStage
 
 
 @router.get("/monitor-reports")
-def monitor_report_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
-    return [asdict(report) for report in stages.read(person).monitor_reports]
+def monitor_report_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """What monitors have said, in the order in which it was reported."""
+    return page.of((asdict(report) for report in stages.read(person).monitor_reports), lambda item: item["seq"])
 
 
 @router.post("/care/probe", status_code=201)
@@ -94,9 +103,9 @@ def care_probe(person: Person, stages: TheStages) -> list[dict[str, Any]]:
 
 
 @router.get("/care")
-def care_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def care_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """What each care assertion answered when it was last asked, by a stage or on demand."""
-    return [asdict(result) for result in stages.read(person).care.values()]
+    return page.of((asdict(result) for result in stages.read(person).care.values()), lambda item: item["care"])
 
 
 @router.post("/logbook", status_code=201)
@@ -107,7 +116,10 @@ def logbook_add(given: LogbookRequest, person: Person, stages: TheStages) -> dic
 
 
 @router.get("/logbook")
-def logbook_list(person: Person, stages: TheStages, kind: LogbookKind | None = None, stage: str | None = None) -> list[dict[str, Any]]:
+def logbook_list(
+    person: Person, stages: TheStages, page: ThePage, kind: LogbookKind | None = None, stage: _Name = None, by: _Name = None
+) -> list[dict[str, Any]]:
+    """The entries of the logbook (main courante), in their order."""
     stages.read(person)
     entries = (
         {
@@ -118,7 +130,6 @@ def logbook_list(person: Person, stages: TheStages, kind: LogbookKind | None = N
             "kind": event.body.get("kind", "note"),  # entries of before there were kinds
             "text": event.body["text"],
         }
-        for event in stages.collaborators.log.read()
-        if event.type is EventType.LOGBOOK_ENTERED and stage in (None, event.stage)
+        for event in stages.journal.events(EventFilter(frozenset({EventType.LOGBOOK_ENTERED}), stage, actor=by), page.position)
     )
-    return [entry for entry in entries if kind in (None, entry["kind"])]
+    return page.of((entry for entry in entries if kind in (None, entry["kind"])), lambda item: item["seq"], begins_after=True)

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import ReisolationRequest
 from orchestrator.api.views_subtractions import reisolation
 from orchestrator.domain.commands import Reisolate
@@ -17,13 +18,15 @@ router = APIRouter(prefix="/v1/reisolations", tags=["reisolations"])
 
 
 @router.get("")
-def reisolation_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def reisolation_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """Everything that was closed again, in its order."""
     state = stages.read(person)
-    return [reisolation(stages, state, one) for one in state.reisolations.values()]
+    return page.of((reisolation(stages, state, one) for one in state.reisolations.values()), lambda item: item["id"])
 
 
 @router.get("/{id}")
 def reisolation_show(id: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """What became of one, device by device."""
     state = stages.read(person)
     if id not in state.reisolations:
         raise UnknownName(f"there is no re-isolation {id!r}", advice=f"there is {', '.join(state.reisolations) or 'none'}")

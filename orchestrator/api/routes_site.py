@@ -11,10 +11,10 @@ from orchestrator.api import views
 from orchestrator.api.access import AnyPerson, Person, Source, TheIdentity, TheStages
 from orchestrator.api.event_query import WantedEvents
 from orchestrator.api.live import Live
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import Challenge, ChallengeRequest, LoginRequest, Token
 from orchestrator.domain import conditions, eligibility
 from orchestrator.domain.making import stamp
-from orchestrator.domain.rules import RULES
 
 router = APIRouter(prefix="/v1", tags=["site"])
 
@@ -41,14 +41,9 @@ def health(request: Request, stages: TheStages) -> dict[str, Any]:
     }
 
 
-@router.get("/rules")
-def rules() -> dict[str, str]:
-    """Without a token. Every rule that refuses; the `type` of a problem points here."""
-    return dict(RULES)
-
-
 @router.post("/login/challenge")
 def challenge(wanted: ChallengeRequest, identity: TheIdentity) -> Challenge:
+    """A text to sign, for a log-in. It is the same for a name that nobody bears: strangers are not told who exists."""
     return Challenge(challenge=identity.challenge(wanted.person))
 
 
@@ -70,21 +65,31 @@ def whoami(token: AnyPerson, identity: TheIdentity, stages: TheStages) -> dict[s
 
 @router.get("/posture")
 def posture(person: Person, stages: TheStages) -> dict[str, Any]:
+    """The site now: its posture, its last cut-off, what ends, what has drifted."""
     return views.posture(stages.read(person), stages.journal.now())
 
 
 @router.get("/devices")
-def devices(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def devices(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """What the log says of each device."""
     state = stages.read(person)
-    return [views.device(state.device(d.name), d.name, d.platform) for d in conditions.in_force(state).site.devices]
+    return page.of(
+        (views.device(state.device(d.name), d.name, d.platform) for d in conditions.in_force(state).site.devices),
+        lambda item: item["device"],
+    )
 
 
 @router.get("/people")
-def people(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def people(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
+    """Everybody of the ratified policy, and their roles."""
     state = stages.read(person)
-    return [
-        {"person": p.name, "title": p.title, "roles": list(p.roles), "owns": list(p.owns)} for p in conditions.in_force(state).policy.people
-    ]
+    return page.of(
+        (
+            {"person": p.name, "title": p.title, "roles": list(p.roles), "owns": list(p.owns)}
+            for p in conditions.in_force(state).policy.people
+        ),
+        lambda item: item["person"],
+    )
 
 
 @router.get("/events")
@@ -97,6 +102,6 @@ def events(
 ) -> dict[str, Any]:
     """The log, in order. `next` is what to give as `after` for the following page; the same again when there is none."""
     stages.read(person)
-    fitting = filter(wanted.fits, stages.collaborators.log.read(after + 1))
+    fitting = stages.journal.events(wanted, after)
     found = [views.event(event) for event in islice(fitting, limit)]
     return {"events": found, "next": found[-1]["seq"] if found else after}

@@ -10,10 +10,12 @@ from pydantic import AfterValidator
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
-from orchestrator.api.schemas import PlanRequest, ReasonRequest, StatementText, VoteRequest
+from orchestrator.api.paging import ThePage
+from orchestrator.api.schemas import ONE_LINE, PlanRequest, ReasonRequest, StatementText, VoteRequest
 from orchestrator.domain import conditions
 from orchestrator.domain.plain_text import plain
 from orchestrator.domain.stage_names import RESUME, supplements
+from orchestrator.domain.stages import StageState
 from orchestrator.domain.state import SiteState
 from orchestrator.errors import Stale
 from orchestrator.service.stages import Stages
@@ -29,17 +31,25 @@ def _shown(stages: Stages, state: SiteState, stage: str) -> dict[str, Any]:
 
 
 @router.get("")
-def stages_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def stages_list(
+    person: Person,
+    stages: TheStages,
+    page: ThePage,
+    state: Annotated[list[StageState] | None, Query(max_length=len(StageState), description="only those in one of these states")] = None,
+) -> list[dict[str, Any]]:
     """In the order of the policy, each with its supplements after it; the resumption after a false alarm."""
-    state = stages.read(person)
-    resuming = [conditions.declared(state, RESUME)] if RESUME in state.stages and conditions.in_force(state).policy.resume else []
-    names = [name for known in conditions.in_force(state).policy.stages for name in (known.name, *supplements(known.name, state.stages))]
-    listed = [*(conditions.declared(state, name) for name in names), *resuming]
-    return [views.stage_line(state, declared, stages.journal.now()) for declared in listed]
+    now_is = stages.read(person)
+    known = conditions.in_force(now_is).policy
+    names = [name for declared in known.stages for name in (declared.name, *supplements(declared.name, now_is.stages))]
+    names += [RESUME] * (RESUME in now_is.stages and known.resume is not None)
+    fitting = (name for name in names if state is None or now_is.stage(name).state in state)
+    lines = (views.stage_line(now_is, conditions.declared(now_is, name), stages.journal.now()) for name in fitting)
+    return page.of(lines, lambda line: line["stage"])
 
 
 @router.get("/{stage}")
 def stage_show(stage: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """One stage: state, votes, gates, what it waits for, its plan in short."""
     return _shown(stages, stages.read(person), stage)
 
 
@@ -53,6 +63,7 @@ def stage_plan(stage: str, person: Person, stages: TheStages, wanted: PlanReques
 
 @router.get("/{stage}/plan")
 def plan_show(stage: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """The plan, scripts included: what is voted on."""
     state = stages.read(person)
     conditions.declared(state, stage)
     if state.stage(stage).plan is None:
@@ -66,8 +77,9 @@ def vote_statement(
     person: Person,
     stages: TheStages,
     choice: Literal["approve", "deny"] = "approve",
-    reason: Annotated[str, Query(max_length=1000), AfterValidator(plain)] = "",
+    reason: Annotated[str, Query(max_length=1000, json_schema_extra=ONE_LINE), AfterValidator(plain)] = "",
 ) -> StatementText:
+    """The exact text to sign in the namespace reconnect-approval@v1."""
     return StatementText(statement=stages.vote_statement(person, stage, choice, reason))
 
 
@@ -85,6 +97,7 @@ def apply(stage: str, person: Person, stages: TheStages) -> JSONResponse:
 
 @router.post("/{stage}/cancel")
 def cancel(stage: str, given: ReasonRequest, person: Person, stages: TheStages) -> dict[str, Any]:
+    """Drops the plan and its votes."""
     return _shown(stages, stages.cancel(person, stage, given.reason), stage)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from orchestrator.api import views
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import ReasonRequest, WaiverRequest
 from orchestrator.domain.commands import EndWaiver, GrantWaiver, RequestWaiver
 from orchestrator.domain.state import SiteState
@@ -21,10 +22,10 @@ def _shown(stages: Stages, state: SiteState, waiver: str) -> dict[str, Any]:
 
 
 @router.get("")
-def waiver_list(person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def waiver_list(person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """All of them, those that are over too; `in_force` says which stand for a gate now."""
     state = stages.read(person)
-    return [views.waiver(state, waiver, stages.journal.now()) for waiver in state.waivers.values()]
+    return page.of((views.waiver(state, waiver, stages.journal.now()) for waiver in state.waivers.values()), lambda item: item["id"])
 
 
 @router.post("", status_code=201)
@@ -37,6 +38,7 @@ def waiver_request(given: WaiverRequest, person: Person, stages: TheStages) -> d
 
 @router.post("/{waiver}/grant", status_code=201)
 def waiver_grant(waiver: str, person: Person, stages: TheStages) -> dict[str, Any]:
+    """Grants a waiver that another person has requested: it stands for its gate from now on."""
     return _shown(stages, stages.do(GrantWaiver(person, waiver)), waiver)
 
 

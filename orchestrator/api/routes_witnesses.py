@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from orchestrator.api.access import Person, TheStages
+from orchestrator.api.paging import ThePage
 from orchestrator.api.schemas import StatementText, WitnessRequest, WitnessStatementRequest
 from orchestrator.domain import conditions, witnesses
 from orchestrator.domain.state import SiteState, Witnessed
@@ -29,11 +30,11 @@ def witness(stage: str, given: WitnessRequest, person: Person, stages: TheStages
 
 
 @router.get("/{stage}/witnesses")
-def witnesses_list(stage: str, person: Person, stages: TheStages) -> list[dict[str, Any]]:
+def witnesses_list(stage: str, person: Person, stages: TheStages, page: ThePage) -> list[dict[str, Any]]:
     """The last of each partner."""
     state = stages.read(person)
     conditions.declared(state, stage)
-    return [_shown(state, item, stages) for item in state.witnessed.values() if item.stage == stage]
+    return page.of((_shown(state, item, stages) for item in state.witnessed.values() if item.stage == stage), lambda item: item["partner"])
 
 
 def _shown(state: SiteState, item: Witnessed, stages: TheStages) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from orchestrator.domain.attestations import Way
 from orchestrator.domain.plain_text import plain
@@ -13,7 +14,13 @@ from orchestrator.domain.subtractions import What
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])]
 Short = Annotated[str, Field(max_length=100)]
-Note = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
+_UNSEEN = (  # what `plain` refuses, as the description of the API can say it (surrogates are in no text that arrives)
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f"
+    "\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U00013438\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+ONE_LINE: JsonDict = {"pattern": f"^[^\t\n{_UNSEEN}]*$"}
+LINES: JsonDict = {"pattern": f"^[^{_UNSEEN}]*$"}
+Note = Annotated[str, Field(max_length=1000, json_schema_extra=ONE_LINE), AfterValidator(plain)]
 Time = Annotated[str, Field(max_length=40, description="RFC 3339")]
 Signature = Annotated[str, Field(max_length=8000, description="armoured SSHSIG, as `ssh-keygen -Y sign` writes it")]
 
@@ -232,5 +239,5 @@ LogbookKind = Literal["note", "decision", "accepted-risk-of-acting", "accepted-r
 
 class LogbookRequest(Wire):
     kind: LogbookKind = "note"
-    text: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(partial(plain, lines=True))]
+    text: Annotated[str, Field(min_length=1, max_length=4000, json_schema_extra=LINES), AfterValidator(partial(plain, lines=True))]
     stage: Short | None = None

@@ -19,6 +19,7 @@ from orchestrator.cli.serve import unix_socket
 from orchestrator.domain.statement import NAMESPACE as VOTES
 from orchestrator.ports import Volatile
 from orchestrator.service.identity import NAMESPACE
+from tests.api.described import the_description
 from tests.service.reopening import Reopening, key_of
 
 Json = Mapping[str, Any]
@@ -73,6 +74,7 @@ def api_on(reopening: Reopening, volatile: Volatile | None = None) -> Iterator[A
         thread.start()
         try:
             with httpx.Client(base_url="http://orchestrator", transport=httpx.HTTPTransport(uds=str(path)), timeout=60) as http:
+                http.event_hooks = {"response": [the_description().check]}
                 yield Api(http, reopening, str(path))
         finally:
             server.should_exit = True

@@ -72,7 +72,7 @@ def test_every_write_that_is_repeated_on_another_server_gives_the_same_answer_an
     there = Reopening(clock=reopening.clock, kept=reopening.kept)
     there.hospital = reopening.hospital
     there.stages = there.server("another")
-    with api_on(there) as other:
+    with api_on(there, volatile=MemoryVolatile()) as other:
         other.tokens = {}
         done: list[tuple[int, httpx.Response]] = []
         for number, (person, path, body) in enumerate(WRITES):
