@@ -438,8 +438,9 @@ class Keys:
         elif type_ == "PeopleChangeInForce":
             asked = self._asked.get(str(body.get("change")), {})  # what was signed counts, not what this event says
             since = vote_row({**event, "stage": None}).split("\t")[2]
-            self._gone.update(map(str, asked.get("removes", ())))
-            self._added += [f'{asked.get("person")} valid-after="{since}" {key}' for key in asked.get("adds", ())]
+            adds, removes = ([*given] if isinstance(given, list) else [] for given in (asked.get("adds"), asked.get("removes")))
+            self._gone.update(map(str, removes))
+            self._added += [f'{asked.get("person")} valid-after="{since}" {key}' for key in adds]
         elif type_ == "KeyRevoked":
             self._gone.add(str(body.get("fingerprint")))
         else:
@@ -880,20 +881,30 @@ def place(archive: str, name: str, source: Any, folder: Path) -> None:
         shutil.copyfileobj(source, copy)
 
 
+def unpacked(path: Path, folder: Path) -> Path:
+    """Where the export lies that the archive holds. Raises Broken."""
+    try:
+        unpack(path, folder)
+    except Broken:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways, all of them with the same meaning
+        raise Broken(path.name, "changed", f"it cannot be unpacked: {error}") from error
+    inside = list(folder.iterdir())
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
 def verify(path: Path, trusted: list[str] | None = None, known_heads: list[tuple[int, str]] | None = None) -> dict[str, Any]:
     """The report on an export: a folder, or an archive of one. `trusted`: public keys as `type base64`."""
-    heads = known_heads or []
-    if path.is_dir():
-        return verify_folder(path, trusted, heads)
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            unpack(path, Path(temporary))
-            inside = list(Path(temporary).iterdir())
-            return verify_folder(inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(temporary), trusted, heads)
+            folder = path if path.is_dir() else unpacked(path, Path(temporary))
+            return verify_folder(folder, trusted, known_heads or [])
         except Broken as error:
             finding = error.finding
-        except Exception as error:  # a damaged archive fails in many ways, all of them with the same meaning
-            finding = Broken(path.name, "changed", f"it cannot be unpacked: {error}").finding
+        except OSError:
+            raise  # of this machine
+        except Exception as error:  # what no server has written fails in many ways, all of them with the same meaning
+            finding = Broken(path.name, "changed", f"it holds what no export holds: {type(error).__name__} {error}").finding
     return {"verdict": BROKEN, "first": finding, "findings": [finding], "not_checked": [], "events": None}
 
 

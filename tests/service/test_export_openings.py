@@ -27,7 +27,7 @@ from orchestrator.domain.ratification import ratification_statement, ratified_bo
 from orchestrator.domain.signers import fingerprint_of_text
 from orchestrator.domain.statement import NAMESPACE as VOTES
 from orchestrator.export.bundle import About, Material, create_export
-from orchestrator.export.verify import Broken, Openings, verify
+from orchestrator.export.verify import Broken, Keys, Openings, verify
 from orchestrator.service.delegations import Delegations
 from orchestrator.service.people import People
 from tests.service.reopening import Reopening, after_the_cut, key_of
@@ -313,3 +313,16 @@ def test_root_resumes_once_more_by_a_resumption_of_before(opened: Reopening) -> 
     opened.cut()
     root_writes(opened, (E.STAGE_RESUMED, {"plan_digest": planned(opened)["plan_digest"], "epoch": 43}))
     assert [str(one).endswith(f"opens {STAGE} without votes") for one in verify_events(opened)] == [True]
+
+
+@pytest.mark.parametrize("odd", [7, None, {"a": 1}, [[1]], "text"])
+def test_a_change_of_keys_that_no_server_has_written_is_no_crash(odd: object) -> None:
+    keys = Keys()
+    for type_, body in (
+        ("PolicyRatified", {"allowed_signers": odd}),
+        ("PeopleChangeRequested", {"change": odd, "person": odd, "adds": odd, "removes": odd}),
+        ("PeopleChangeInForce", {"change": odd}),
+        ("KeyRevoked", {"fingerprint": odd}),
+    ):
+        keys.follow({"type": type_, "at": "2026-06-23T21:04:05.123Z", "seq": 1, "actor": "eng-1", "body": body})
+    assert isinstance(keys.text, str)
