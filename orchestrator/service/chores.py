@@ -22,11 +22,12 @@ class Chore:
     failure: str = ""  # of the last turn, for health; empty when it went well
 
     def turn(self, now: float) -> bool:
-        """Does it if it is due. Whatever it raises is kept as its failure: the next turn may go better."""
-        if now - self.last < self.every_s():
-            return False
-        self.last = now
+        """Does it if it is due. Whatever it raises, also when it is asked how often (the log may be
+        unavailable just then), is kept as its failure: the next turn may go better."""
         try:
+            if now - self.last < self.every_s():
+                return False
+            self.last = now
             self.do()
             self.failure = ""
         except Exception as failure:
