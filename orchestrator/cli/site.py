@@ -37,6 +37,7 @@ SEEN: Mapping[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     "plan": ("/v1/stages/{name}/plan", "the plan of a stage, scripts included", (), ()),
     "health": ("/v1/health", "whether the server is well; needs no login", (), ()),
     "rules": ("/v1/rules", "every rule that refuses; needs no login", (), ()),
+    "rule": ("/v1/rules/{name}", "one of them: what a refusal means; needs no login", (), ()),
 }  # fmt: skip
 
 

@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "GET /v1/reisolations": ("site", "reisolations"),
     "POST /v1/reisolations": ("reisolate", "--partner", "ght-1", *WHY),
     "GET /v1/reisolations/{id}": ("site", "reisolation", "R1"),
+    "GET /v1/rules/{rule}": ("site", "rule", "token"),
     "GET /v1/rules": ("site", "rules"),
     "GET /v1/stages": ("stage", "list"),
     "GET /v1/stages/{stage}": ("stage", "show", "P1"),
