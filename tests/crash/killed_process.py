@@ -35,6 +35,7 @@ class Points:
         self._trace = open(wanted["trace"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115, PTH123 (as long as the process lives)
         self._since, self._begun = str(wanted.get("since", "")), not wanted.get("since")
         self._counts: Counter[str] = Counter()
+        self._mine = threading.local()  # name → number of what this thread has begun: another may begin the same meanwhile
         self._lock = threading.Lock()
 
     def ask(self, kind: str, /, *what: Any) -> None:
@@ -47,15 +48,23 @@ class Points:
                 self._trace.write(f"acknowledged\t{what[0]}\t{what[1]}\n")
             if kind == "before":
                 self._counts[name] += 1
-                self._trace.write(f"{name}\t{self._counts[name]}\n")
-                self._kill_if(name, BEFORE)
-                if self._wanted == (name, self._counts[name], AMIDST):
+                number = self._numbers[name] = self._counts[name]
+                self._trace.write(f"{name}\t{number}\n")
+                self._kill_if(name, number, BEFORE)
+                if self._wanted == (name, number, AMIDST):
                     threading.Timer(AMIDST_S, self._kill, (name, AMIDST)).start()
             elif kind == "after":
-                self._kill_if(name, AFTER)
+                self._kill_if(name, self._numbers.get(name, 0), AFTER)
 
-    def _kill_if(self, name: str, form: str) -> None:
-        if self._wanted == (name, self._counts[name], form):
+    @property
+    def _numbers(self) -> dict[str, int]:
+        if not hasattr(self._mine, "numbers"):
+            self._mine.numbers = {}
+        numbers: dict[str, int] = self._mine.numbers
+        return numbers
+
+    def _kill_if(self, name: str, number: int, form: str) -> None:
+        if self._wanted == (name, number, form):
             self._kill(name, form)
 
     def _kill(self, name: str, form: str) -> None:
