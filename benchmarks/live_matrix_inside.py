@@ -170,13 +170,13 @@ def _by_hand(hospital: Hospital, verb: str, box: str) -> None:
 
 
 def _computed_only(run: Run, service: Stages, stage: Stage) -> dict[str, Any]:
-    """A stage that cannot be applied yet: which cells it would turn, and that they are conversations of its own flows."""
+    """A stage that closes by itself (its window has a test of its own): which cells it would turn, and that they are conversations of its own flows."""
     state = service.state()
     now, then = lies(state), lies(state, service.planner.plan(state, stage.name))
     turned = [cell for cell in run.cells if computed(cell, now)[0] != computed(cell, then)[0]]
     inside = {address for flow in stage.flows for address in run.policy.flow(flow).addresses}
     own = [cell for cell in turned if cell.way is not None and any(s.destination[0] in inside for e in cell.way.sights.values() for s in e)]
-    print(f"{stage.name}: dated windows are not applied by this version; computed only: {len(turned)} cells would open", flush=True)
+    print(f"{stage.name}: opens for a time only, and is computed here, not applied: {len(turned)} cells would open", flush=True)
     return {"would_open": len(turned), "of_its_own_flows": len(own)}
 
 
