@@ -170,7 +170,7 @@ def _by_hand(hospital: Hospital, verb: str, box: str) -> None:
 
 
 def _computed_only(run: Run, service: Stages, stage: Stage) -> dict[str, Any]:
-    """A stage that closes by itself (windows have their own test): which cells it would turn, and that they are conversations of its own flows."""
+    """A stage that closes by itself: which cells it would turn, and that they are conversations of its own flows."""
     state = service.state()
     now, then = lies(state), lies(state, service.planner.plan(state, stage.name))
     turned = [cell for cell in run.cells if computed(cell, now)[0] != computed(cell, then)[0]]
